@@ -1,0 +1,87 @@
+# make            build the programs into build/release/
+# make check      everything that must be green: see scripts/check.sh
+# make unit       unit tests of this VARIANT
+# make VARIANT=asan|tsan ...   the same with sanitizers, in build/asan/ or build/tsan/
+VARIANT ?= release
+CC      ?= gcc
+B       := build/$(VARIANT)
+VERSION := 0.1.0
+
+PKGS    := libmicrohttpd sqlite3 jansson libsodium libzstd libcrypto libcurl
+WARN    := -Wall -Wextra -Wshadow -Wvla -Wundef -Wformat=2 -Wwrite-strings -Wcast-qual \
+           -Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough
+IS_GCC  := $(shell $(CC) --version | grep -c 'Free Software')
+ifneq ($(IS_GCC),0)
+WARN    += -Wlogical-op -Wduplicated-cond -Wjump-misses-init -Wnull-dereference
+HARDEN_GCC := -ftrivial-auto-var-init=zero
+endif
+ifdef WERROR
+WARN    += -Werror
+endif
+HARDEN  := -fstack-protector-strong -fstack-clash-protection -fno-strict-overflow -fno-common $(HARDEN_GCC)
+LDHARD  := -Wl,-z,relro,-z,now,-z,noexecstack
+
+ifeq ($(VARIANT),asan)
+OPT     := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+else ifeq ($(VARIANT),tsan)
+OPT     := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+else
+OPT     := -O2 -g -D_FORTIFY_SOURCE=3
+endif
+
+CFLAGS_ALL := -std=gnu17 -fPIE -pthread $(WARN) $(HARDEN) $(OPT) -I. -I$(B)/gen \
+              -DFLOTILLA_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS)) $(CFLAGS)
+LIBS       := $(shell pkg-config --libs $(PKGS)) -lm -pthread
+LDALL      := -pie $(LDHARD) $(filter -fsanitize%,$(OPT)) $(LDFLAGS)
+
+ROOMS   := base store manifest telemetry rollout server sdk cli
+SRC     := $(wildcard $(ROOMS:=/*.c))
+MAINS   := server/main.c cli/main.c sdk/example.c cli/synth_main.c
+OBJ     := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(SRC))) $(B)/gen/schema_sql.o
+LIB     := $(B)/libflotilla-all.a
+UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+
+PROGRAMS := $(foreach p,flotillad:server/main.c flotilla:cli/main.c \
+              flotilla-example:sdk/example.c flotilla-synth:cli/synth_main.c,\
+              $(if $(wildcard $(lastword $(subst :, ,$(p)))),$(B)/$(firstword $(subst :, ,$(p)))))
+
+all: $(PROGRAMS)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+# Migrations become one C table, in the order of their numbers.
+$(B)/gen/schema_sql.c: scripts/embed_sql.sh $(wildcard schema/*.sql)
+	@mkdir -p $(@D)
+	sh scripts/embed_sql.sh schema > $@.tmp && mv $@.tmp $@
+$(B)/gen/schema_sql.o: $(B)/gen/schema_sql.c
+	$(CC) $(CFLAGS_ALL) -c $< -o $@
+
+$(LIB): $(OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/flotillad: $(B)/server/main.o $(LIB)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
+$(B)/flotilla: $(B)/cli/main.o $(LIB)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
+$(B)/flotilla-example: $(B)/sdk/example.o $(LIB)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
+$(B)/flotilla-synth: $(B)/cli/synth_main.o $(LIB)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
+
+$(B)/tests/%: $(B)/tests/unit/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDALL) $^ $(shell pkg-config --libs check) $(LIBS) -o $@
+
+unit-build: $(UNIT)
+unit: $(UNIT)
+	sh scripts/run_unit.sh $(UNIT)
+
+clean:
+	rm -rf build
+
+.PHONY: all unit unit-build clean
+.SECONDARY:
+-include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)

@@ -1,0 +1,52 @@
+/* err.h -- one error object, fixed size, so that reporting never allocates.
+ * The deepest layer chooses the status and says what is wrong and what to do; upper layers only
+ * prepend where it happened.  Callers pass a real struct err, never NULL.
+ * Threads: a struct err belongs to one. */
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+
+#include "base/cc.h"
+
+enum status {
+	ERR_NONE = 0,
+	ERR_INVALID,	  /* the caller's input is wrong; text names the field and the remedy */
+	ERR_UNAUTHORIZED, /* no or bad credentials */
+	ERR_DENIED,	  /* known, but not allowed */
+	ERR_NOT_FOUND,
+	ERR_CONFLICT,	/* the state does not allow it */
+	ERR_STALE,	/* If-Match or version does not match */
+	ERR_MISSING_PRECONDITION, /* If-Match is required and absent */
+	ERR_TOO_LARGE,	/* a stated limit is exceeded */
+	ERR_RANGE,	/* an unsatisfiable byte range or offset */
+	ERR_QUOTA,	/* too many for now: retry later */
+	ERR_BUSY,	/* a bounded queue is full, or shutting down: retry later */
+	ERR_FULL,	/* no disk space left for this */
+	ERR_NETWORK,	/* the peer cannot be reached, or broke off */
+	ERR_UNTRUSTED,	/* a signature, hash, version or expiry check refused it */
+	ERR_CORRUPT,	/* stored or received bytes contradict their own description */
+	ERR_SYSTEM,	/* the operating system or memory failed us */
+	ERR_STATUSES
+};
+
+struct err {
+	enum status status;
+	char text[400]; /* one sentence, NUL-terminated, no trailing newline */
+};
+
+/* Fill err.  Always returns -1, so that callers can `return err_set(...)`. */
+int err_set(struct err *err, enum status status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* As err_set(), for a failed system call: appends ": " and the text of errno.  Status is
+ * ERR_FULL for ENOSPC and EDQUOT, ERR_NOT_FOUND for ENOENT, else ERR_SYSTEM. */
+int err_sys(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Out of memory: ERR_SYSTEM.  Returns -1. */
+int err_nomem(struct err *err);
+
+/* Prepend "context: " and keep the status.  Cuts the tail when the text is full.  Returns -1. */
+int err_in(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* A stable lower-case name, e.g. "not-found": the last segment of a problem type. */
+const char *err_name(enum status status);
+
+#endif
