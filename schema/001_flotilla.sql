@@ -76,11 +76,17 @@ CREATE TABLE series (
 	rollout TEXT NOT NULL, stage BIGINT NOT NULL, arm TEXT NOT NULL, variant TEXT NOT NULL,
 	kind TEXT NOT NULL, metric TEXT NOT NULL,
 	UNIQUE (rollout, class, stage, arm, channel, model, variant, kind, metric));
+-- What the columns count, kind by kind: telemetry/cells.h.
 CREATE TABLE cells (
 	at BIGINT NOT NULL, series BIGINT NOT NULL, late BIGINT NOT NULL,
-	n BIGINT NOT NULL, k BIGINT NOT NULL, x BIGINT NOT NULL, hist BYTEA,
+	n BIGINT NOT NULL, k BIGINT NOT NULL, x BIGINT NOT NULL, total BIGINT NOT NULL,
+	nn BIGINT NOT NULL, kk BIGINT NOT NULL, nk BIGINT NOT NULL,
 	PRIMARY KEY (at, series, late));
 CREATE INDEX cells_by_series ON cells (series, at);
+CREATE TABLE cell_buckets (
+	at BIGINT NOT NULL, series BIGINT NOT NULL, late BIGINT NOT NULL, bucket BIGINT NOT NULL,
+	n BIGINT NOT NULL, PRIMARY KEY (at, series, late, bucket));
+CREATE INDEX cell_buckets_by_series ON cell_buckets (series, at);
 
 -- rollout/lane
 CREATE TABLE rollouts (
