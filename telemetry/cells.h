@@ -1,0 +1,96 @@
+/* cells.h -- merged telemetry: what all devices of one key did in one slot, window or day.
+ * Raw reports are never kept.  A series is (channel, class, model, rollout, stage, arm, variant,
+ * kind, metric); a cell is a series at a time.  What a cell's columns count:
+ *
+ *   kind     metric     at            n               k                    x
+ *   enter    enter      slot          devices
+ *   arrived  outcome    entered slot  devices whose outcome came
+ *   outcome  outcome    slot          devices
+ *   outcome  result.R   slot                          devices with result R
+ *   outcome  <hist>     slot          buckets: one a device
+ *   window   window     window        device-windows
+ *   window   <counter>  window                        device-windows with any  events clipped at 3
+ *   window   <hist>     window        buckets: all observations (display)
+ *   window   <hist>.p95 window        buckets: one a device-window, its own p95
+ *   summary  summary    entered slot  devices
+ *   summary  <counter>  entered slot                  devices with any         events clipped at 3
+ *   summary  <hist>.p95 entered slot  buckets: one a device, its own p95
+ *   usage    usage      day           device-days     devices first seen that day   windows used;
+ *                                                                             nn: sum of squares
+ *   usage    <counter>  day           windows used    windows with any         device-days with any;
+ *                                                     kk, nk: sums for overdispersion
+ *   usage    <hist>, <hist>.p95  day  as for window, one a device-day
+ *
+ * total is always the number of events, for display.
+ * late = 1 marks what arrived after the lane's watermark of that kind had passed: it counts for
+ * health, never for a gate.
+ * Threads: a struct cells belongs to the ledger thread; the readers take any connection. */
+#ifndef TELEMETRY_CELLS_H
+#define TELEMETRY_CELLS_H
+
+#include "base/cc.h"
+#include "base/err.h"
+#include "store/db.h"
+#include "telemetry/report.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+extern const struct sql_set cells_sql;
+
+struct cells; /* series ids and lanes' watermarks, on the ledger thread */
+
+struct cells *cells_new(void) CHECKED; /* NULL without memory */
+void cells_free(struct cells *cells);  /* NULL is fine */
+DEFINE_AUTO(struct cells, cells_free)
+
+/* Which of a lane's watermarks a kind obeys. */
+enum cells_mark { CELLS_SLOT, CELLS_WINDOW, CELLS_SUMMARY, CELLS_MISSING, CELLS_MARKS };
+enum cells_mark cells_mark_of(enum report_kind kind);
+
+/* Inside a ledger function: the lane takes reports (until cells_lane_end()), and what lies before
+ * closed[mark] is closed.  Watermarks only rise.  Reports of other rollouts are dropped. */
+int cells_lane_set(struct cells *cells, const char *rollout, const char *class,
+		   const int64_t closed[static CELLS_MARKS], struct err *err) CHECKED;
+void cells_lane_end(struct cells *cells, const char *rollout, const char *class);
+
+/* Inside a ledger function: add reports to what flush will write.  ret_known: whether any entry
+ * counted (its lane, class and variant are known). */
+int cells_add(struct cells *cells, struct db *db, const struct report *report, bool *ret_known,
+	      struct err *err) CHECKED;
+/* Write what was added.  On failure nothing stays queued. */
+int cells_flush(struct cells *cells, struct db *db, struct err *err) CHECKED;
+/* Forget what was added, and series ids made in a transaction that was undone. */
+void cells_undo(struct cells *cells);
+
+/* One cell's sums, merged over variants. */
+struct cell {
+	int64_t at;
+	int64_t n, k, x, total, nn, kk, nk;
+};
+
+/* Of one lane, stage and arm: cells of (kind, metric) with from <= at < to, not late, merged over
+ * variants, in order of at.  fn may stop with -1. */
+struct cells_key {
+	const char *channel, *class, *model;
+	const char *rollout; /* "" for usage */
+	unsigned stage;
+	enum report_arm arm;
+	const char *variant; /* NULL: all */
+	const char *kind, *metric;
+};
+int cells_read(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
+	       int (*fn)(void *arg, const struct cell *cell, struct err *err), void *arg,
+	       struct err *err) CHECKED;
+/* The same of buckets: n in each of len buckets, added to counts. */
+int cells_read_buckets(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
+		       uint64_t *counts, unsigned len, struct err *err) CHECKED;
+/* Sum of the cells of a key over a time, late ones too when with_late. */
+int cells_sum(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
+	      bool with_late, struct cell *ret_sum, struct err *err) CHECKED;
+
+/* Delete cells before a time (400 days), at most limit rows; how many went. */
+int cells_expire(struct db *db, int64_t before, int64_t limit, int64_t *ret_deleted,
+		 struct err *err) CHECKED;
+
+#endif
