@@ -1,0 +1,50 @@
+/* app.h -- the whole daemon, assembled: what handlers reach through rq->app.
+ * Threads: const after app_start(); each part says itself who may call it. */
+#ifndef SERVER_APP_H
+#define SERVER_APP_H
+
+#include "base/cc.h"
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct auth;	  /* server/auth.h */
+struct blobs;	  /* store/blob.h */
+struct config;	  /* server/config.h */
+struct engine;	  /* rollout/engine.h */
+struct intake;	  /* telemetry/intake.h */
+struct ledger;	  /* store/ledger.h */
+struct listener;  /* server/listen.h */
+struct metrics;	  /* server/metrics.h */
+struct publisher; /* manifest/publish.h */
+struct workers;	  /* server/workers.h */
+
+struct app {
+	const struct config *config;
+	struct clock clock; /* own time; development keys may run it fast */
+	bool development;   /* roots are signed by keys in the data directory */
+	struct ledger *ledger;
+	struct publisher *publisher;
+	struct blobs *blobs;
+	struct intake *intake;
+	struct engine *engine;
+	struct auth *auth;
+	struct metrics *metrics;
+	struct workers *workers;
+	struct listener *device, *admin;
+	int lock_fd;		/* the data directory's lock */
+	int64_t started_ms;	/* monotonic */
+};
+
+/* Assemble in order: lock, database, ledger, keys, publisher, store, intake, engine, workers,
+ * listeners.  config is borrowed.  On failure nothing is left running. */
+int app_start(struct app **ret_app, const struct config *config, struct err *err) CHECKED;
+/* In reverse: stop listening, finish what is in flight, stop.  NULL is fine. */
+void app_stop(struct app *app);
+
+/* flotillad init: the data directory, keys, first admin token, channel "stable", a catch-all class.
+ * Prints what was made to stdout.  ERR_CONFLICT when there is one already. */
+int app_init(const struct config *config, bool development, struct err *err) CHECKED;
+
+#endif
