@@ -97,6 +97,7 @@ CREATE TABLE lanes (
 	rollout TEXT NOT NULL, class TEXT NOT NULL, channel TEXT NOT NULL, model TEXT NOT NULL,
 	release TEXT NOT NULL, state TEXT NOT NULL, stage BIGINT NOT NULL, since BIGINT NOT NULL,
 	started BIGINT NOT NULL, reason TEXT, stable TEXT NOT NULL, salt TEXT NOT NULL,
+	baseline TEXT NOT NULL, class_settings TEXT NOT NULL,
 	closed_slot BIGINT NOT NULL, closed_window BIGINT NOT NULL, closed_summary BIGINT NOT NULL,
 	closed_missing BIGINT NOT NULL, version BIGINT NOT NULL, PRIMARY KEY (rollout, class));
 CREATE INDEX lanes_by_state ON lanes (state);
