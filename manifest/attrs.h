@@ -12,6 +12,7 @@
 #define MANIFEST_ATTRS_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/cc.h"
 #include "base/err.h"
 #include "manifest/version.h"
@@ -56,6 +57,11 @@ struct attrs {
 
 const char *attr_name(enum attr attr);
 enum attr_type attr_type(enum attr attr);
+/* One value of a type from JSON; copied into the arena.  ERR_INVALID; the caller adds the path. */
+int attr_value_read(struct attr_value *ret_value, enum attr_type type, const json_t *value,
+		    struct arena *arena, struct err *err) CHECKED;
+/* For people: 4096, android, 14.1, {dotprod i8mm}, missing. */
+void attr_value_text(const struct attr_value *value, enum attr_type type, struct buf *out);
 int attr_find(enum attr *ret_attr, const char *name) CHECKED; /* -1: no such attribute */
 
 /* Fill *attrs from an object.  Texts are copied into the arena.  ERR_INVALID for an attribute that

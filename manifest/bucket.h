@@ -12,6 +12,7 @@
 
 #define BUCKETS 1000000 /* buckets are 0 .. BUCKETS - 1; a share in ppm is a bound on them */
 #define BUCKET_SECRET_LEN 16
+#define BUCKET_SALT_MAX 64 /* bytes; a longer salt is a programming error: parsers refuse it */
 
 struct slice {
 	int64_t lo, hi; /* lo <= bucket < hi; empty when lo >= hi */

@@ -71,10 +71,13 @@ int classes_parse(struct class_rules *rules, const json_t *document, struct aren
 /* Read rules as a server does before publishing: what a device would skip or ignore is refused,
  * and so is a rule that no device can reach: after an unconditional one; contradicting itself; or
  * with each of its alternatives covered by one alternative of an earlier rule.  (A rule covered
- * only by several alternatives together is not found out.)  ERR_INVALID with the path, as in
- * rules[3].any[0].all[1].op: ... */
+ * only by several alternatives together is not found out.)  Takes time quadratic in the rules.  ERR_INVALID with the path, as in
+ * rules[3]: any[0]: all[1]: op: ... */
 int classes_lint(struct class_rules *rules, const json_t *document, struct arena *arena,
 		 struct err *err) CHECKED;
+
+/* Whether a condition holds for a value of its attribute; false for one that is not present. */
+bool classes_holds(const struct class_condition *condition, const struct attr_value *value);
 
 /* The index of the first rule that matches; there always is one. */
 unsigned classes_match(const struct class_rules *rules, const struct attrs *attrs);

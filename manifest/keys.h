@@ -4,7 +4,8 @@
  * keys of root roles and of the index's top-level targets.  Every (channel, class, role,
  * generation) has a key of its own, so that a document of one class never verifies in another.
  *   key seed = BLAKE2b-256(key = master seed,
- *                          "flotilla/1/key" 0 channel 0 class 0 role 0 generation in decimal)
+ *                          "flotilla/1/key" 0 channel 0 class 0 role 0 generation in decimal,
+ *                          each 0 a zero byte)
  * where channel and class are empty for the index repository.
  * A key id is the lower-case hex SHA-256 of the canonical {keytype,keyval,scheme}.
  * Vectors: schema/vectors/keys.json.

@@ -112,7 +112,8 @@ struct tuf_target {
 int tuf_target_find(const struct tuf_trust *trust, const char *path,
 		    struct tuf_target *ret_target, struct err *err) CHECKED;
 
-/* When the first of the trusted documents expires.  INT64_MIN unless all four roles are there. */
+/* When the first of root, timestamp, snapshot, targets (and rules, if targets delegates to it)
+ * expires.  INT64_MIN unless all are there and each is the one that its parent names. */
 int64_t tuf_expires(const struct tuf_trust *trust);
 
 size_t tuf_max_bytes(enum tuf_role role);

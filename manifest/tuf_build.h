@@ -35,7 +35,8 @@ json_t *tuf_timestamp_body(int64_t version, int64_t expires, const struct tuf_me
 json_t *tuf_snapshot_body(int64_t version, int64_t expires, const struct tuf_meta *targets,
 			  const struct tuf_meta *rules, struct err *err) CHECKED;
 /* content: an object with "targets" and whatever goes beside it ("flotilla", "delegations");
- * TUF's own members are added to it.  Taken over, also on failure. */
+ * TUF's own members are added to it.  Taken over, also on failure.  NULL, as a failed maker gives
+ * it, is passed on with *err untouched. */
 json_t *tuf_targets_body(int64_t version, int64_t expires, json_t *content,
 			 struct err *err) CHECKED;
 
