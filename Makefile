@@ -29,7 +29,7 @@ else
 OPT     := -O2 -g -D_FORTIFY_SOURCE=3
 endif
 
-CFLAGS_ALL := -std=gnu17 -fPIE -pthread $(WARN) $(HARDEN) $(OPT) -I. -I$(B)/gen \
+CFLAGS_ALL := -std=gnu17 -D_GNU_SOURCE -fPIE -pthread $(WARN) $(HARDEN) $(OPT) -I. -I$(B)/gen \
               -DFLOTILLA_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS)) $(CFLAGS)
 LIBS       := $(shell pkg-config --libs $(PKGS)) -lm -pthread
 LDALL      := -pie $(LDHARD) $(filter -fsanitize%,$(OPT)) $(LDFLAGS)

@@ -21,8 +21,10 @@ void *map_get(const struct map *map, const void *key, size_t key_len); /* NULL: 
  * on failure (it is then freed).  -1 without memory. */
 int map_put(struct map *map, const void *key, size_t key_len, void *value) CHECKED;
 bool map_remove(struct map *map, const void *key, size_t key_len); /* whether it was there */
+void map_clear(struct map *map); /* remove all; keeps the room */
 
-/* Visit all, in no order; the map must not change meanwhile.  at starts at 0. */
+/* Visit all, in no order; the map must not change meanwhile.  at starts at 0; ret_key and ret_len
+ * may be NULL. */
 bool map_next(const struct map *map, size_t *at, const void **ret_key, size_t *ret_len,
 	      void **ret_value);
 
