@@ -6,7 +6,6 @@
 #ifndef STORE_PACK_H
 #define STORE_PACK_H
 
-#include "base/buf.h"
 #include "base/cc.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -32,15 +31,10 @@ struct pack_chunk {
 	uint8_t type;	      /* enum element */
 };
 
-/* Where a writer's bytes go, in order; 0, or -1 with err. */
-typedef int pack_sink_fn(void *arg, const void *bytes, size_t len, struct err *err);
-pack_sink_fn pack_sink_buf; /* arg: struct buf * (max PACK_MAX) */
-pack_sink_fn pack_sink_fd;  /* arg: int *, an open file; writes at its position */
-
 struct pack_writer; /* opaque */
 
-/* Writes the head at once, with the first chunk; NULL without memory. */
-struct pack_writer *pack_writer_new(pack_sink_fn *sink, void *arg) CHECKED;
+/* Writes nothing before the first chunk; NULL without memory. */
+struct pack_writer *pack_writer_new(struct sink sink) CHECKED;
 void pack_writer_free(struct pack_writer *writer); /* NULL is fine; the sink's bytes remain */
 DEFINE_AUTO(struct pack_writer, pack_writer_free)
 
