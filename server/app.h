@@ -34,7 +34,8 @@ struct app {
 	struct workers *workers;
 	struct listener *device, *admin;
 	int lock_fd;		/* the data directory's lock */
-	int64_t started_ms;	/* monotonic */
+	int64_t started_ms;	/* wall */
+	bool access_log;	/* a line for every request */
 };
 
 /* Assemble in order: lock, database, ledger, keys, publisher, store, intake, engine, workers,

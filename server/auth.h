@@ -9,6 +9,7 @@
 
 #include "base/cc.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "server/request.h"
 #include "store/db.h"
@@ -72,5 +73,9 @@ int idem_find(struct db *db, const struct idem *idem, int64_t now,
 /* Inside a ledger function: keep the answer, and forget expired ones. */
 int idem_store(struct db *db, const struct idem *idem, int64_t now, unsigned code,
 	       const char *body, struct err *err) CHECKED;
+
+/* Around all of it: ERR_CONFLICT while the same key is being worked on by another request. */
+int idem_enter(struct auth *auth, const struct idem *idem, struct err *err) CHECKED;
+void idem_leave(struct auth *auth, const struct idem *idem);
 
 #endif

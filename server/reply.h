@@ -63,6 +63,8 @@ int reply_etag(struct reply *reply, int64_t version);
  * "detail":text,"request_id":id}.  Of ERR_CORRUPT, ERR_SYSTEM and ERR_NONE no detail is told: the
  * caller logs it.  429 and 503 carry Retry-After. */
 void reply_problem(struct reply *reply, const struct err *err, const char *request_id);
+/* 405 with Allow; allow as in struct route_match (route.h). */
+void reply_method(struct reply *reply, unsigned allow, const char *request_id);
 unsigned reply_code(enum status status); /* the HTTP status of an error */
 
 #endif

@@ -65,7 +65,7 @@ struct request {
 	int64_t body_len; /* bytes received */
 	struct token who;
 	char id[REQUEST_ID + 1]; /* X-Request-Id of the answer, request_id of problems, log */
-	struct arena *arena;	 /* 1 MiB, lives as long as the request; NULL ON_LOOP */
+	struct arena *arena;	 /* 4 MiB, lives as long as the request; NULL ON_LOOP */
 	struct db *db;		 /* reading; NULL ON_LOOP */
 
 	/* Where headers and query come from: the connection, or in tests two lists of

@@ -1,0 +1,104 @@
+/* exchange.h -- one request's life between the HTTP library and its handler: limits, route, token,
+ * body, handler, answer, in that order.
+ * Each connection has one struct exchange for as long as it lives, so that a request costs no
+ * allocation.  The first callback of the library decides and may only refuse (it closes the
+ * connection then); answers are queued once the body is complete.
+ * Threads: a connection's loop, or, while it is suspended, whoever it was handed to. */
+#ifndef SERVER_EXCHANGE_H
+#define SERVER_EXCHANGE_H
+
+#include "base/buf.h"
+#include "base/cc.h"
+#include "base/err.h"
+#include "server/metrics.h"
+#include "server/reply.h"
+#include "server/request.h"
+#include "server/route.h"
+#include "server/workers.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct MHD_Connection;
+struct MHD_Daemon;
+
+/* One event loop: a single-thread daemon of the library on its own listening socket. */
+struct loop {
+	struct app *app;
+	const struct route_table *table;
+	const struct route *rows; /* the table's rows; a row's place is its counter's */
+	unsigned index;	  /* among the loops of this process, for ids and counters */
+	unsigned listener; /* LISTENER_DEVICE or LISTENER_ADMIN */
+	bool own_date;	  /* the clock runs fast: answers carry our own Date */
+	bool access_log;  /* a line for every request */
+	bool guard_host;  /* admin: Host and Origin are checked */
+	const char *spool_dir;
+	struct loop_counters *counters;
+	struct MHD_Daemon *daemon;
+	uint64_t sequence;	/* of request ids; the loop's */
+	atomic_uint active;	/* requests between their first callback and completion */
+	atomic_uint suspended;	/* those that wait for a worker or the ledger */
+	atomic_ullong swept;	/* connections ended by a deadline; the sweeper's */
+	pthread_mutex_t lock;	/* guards exchanges, the list */
+	struct exchange *exchanges; /* of all open connections */
+};
+
+enum stage {
+	STAGE_IDLE,	/* between requests */
+	STAGE_BEGIN,	/* .begin runs on a worker */
+	STAGE_BODY,	/* the body arrives */
+	STAGE_WORK,	/* suspended: a worker, or whoever will call exchange_resume() */
+	STAGE_ANSWER	/* the reply is filled and waits to be queued */
+};
+
+struct exchange {
+	struct MHD_Connection *connection;
+	struct loop *loop;
+	struct exchange *next, **prev; /* in loop->exchanges */
+	int socket;
+	/* Monotonic ms after which the sweeper ends the connection; 0: none. */
+	_Atomic int64_t deadline;
+	enum stage stage;
+	const struct route *route; /* NULL: refused before it was found */
+	unsigned allow;		   /* as in struct route_match, when the method is wrong */
+	struct request rq;
+	struct reply reply;
+	struct buf body;  /* what is kept in memory of it */
+	int64_t max_body; /* bytes of the body at the most */
+	bool drop;	  /* the body is refused already: read and forget the rest */
+	struct err err;	  /* why, and what .begin or a later step reported */
+	struct job job;
+	/* ON_LOOP handlers that wait: runs on the loop after exchange_resume(). */
+	route_handler *then;
+	void *then_arg;
+};
+
+/* listen.c's: a connection opened (NULL without memory), and closed. */
+struct exchange *exchange_open(struct loop *loop, struct MHD_Connection *connection, int socket);
+void exchange_close(struct exchange *exchange);
+/* listen.c's: the library's access handler, for exchange in any of its stages.  0: go on; -1: end
+ * the connection. */
+int exchange_step(struct exchange *exchange, const char *path, const char *method,
+		  const char *bytes, size_t *len);
+/* listen.c's: the request is over, answered or not. */
+void exchange_end(struct exchange *exchange);
+
+/* For handlers ON_LOOP with BODY_MEMORY: the body, borrowed. */
+void exchange_body(const struct exchange *exchange, const char **ret_bytes, size_t *ret_len);
+/* For handlers ON_LOOP: suspend, and run then(rq, reply, err) on the loop after exchange_resume(),
+ * which any thread may call once.  The handler returns 0 with the reply still empty. */
+void exchange_suspend(struct exchange *exchange, route_handler *then, void *then_arg);
+void exchange_resume(struct exchange *exchange);
+
+/* For request.h. */
+const char *exchange_header(const struct exchange *exchange, const char *name);
+const char *exchange_query(const struct exchange *exchange, const char *name); /* raw */
+
+/* Run handler, its error becoming the reply; logs what the client is not told. */
+void exchange_handle(struct exchange *exchange, route_handler *handler);
+/* The whole of a worker's part: parse the body, honour Idempotency-Key, run the handler. */
+void dispatch_run(struct exchange *exchange, struct db *db);
+
+#endif

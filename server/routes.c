@@ -1,0 +1,178 @@
+/* THE table.  A row: method, pattern, least role, handler, then what differs from "a worker runs
+ * it, no body, admin listener".  schema/openapi.yaml describes the same rows; a test compares. */
+#include "server/api.h"
+#include "server/route.h"
+
+#include "telemetry/report.h"
+
+#define MIB ((int64_t)1024 * 1024)
+#define PACK_MAX (72 * MIB)    /* 64 MiB of chunks and the footer */
+#define RECIPE_MAX (64 * MIB)
+#define DIGESTS_MAX (32 * MIB) /* 2^20 digests */
+#define UPLOAD_MAX (1LL << 50) /* .begin lowers it to max_file_bytes */
+#define RULES_MAX (2 * MIB)
+
+#define DEVICE .where = ON_LOOP, .listeners = LISTENER_DEVICE
+#define DEVICE_WORKER .listeners = LISTENER_DEVICE
+#define BOTH .where = ON_LOOP, .listeners = LISTENER_DEVICE | LISTENER_ADMIN
+#define ADMIN_API "/admin/v1"
+
+/* clang-format off */
+const struct route routes[] = {
+	/* Devices: documents, all from the published snapshot. */
+	{ GET, "/v1/index/tuf/{file}", ROLE_ANYONE, api_document, DEVICE,
+	  .summary = "A TUF document of the index: class rules, publishers, class roots" },
+	{ GET, "/v1/index/targets/{path*}", ROLE_ANYONE, api_document, DEVICE,
+	  .summary = "A target of the index by its consistent-snapshot name" },
+	{ GET, "/v1/c/{channel}/{class}/tuf/{file}", ROLE_ANYONE, api_document, DEVICE,
+	  .summary = "A TUF document of a class" },
+	{ GET, "/v1/c/{channel}/{class}/manifest.json", ROLE_ANYONE, api_document, DEVICE,
+	  .summary = "The manifest of a class: its current targets.json" },
+	{ GET, "/v1/c/{channel}/{class}/targets/{path*}", ROLE_ANYONE, api_target, DEVICE_WORKER,
+	  .summary = "A raw file by TUF's consistent-snapshot name" },
+	{ GET, "/v1/attest/{sha256}", ROLE_ANYONE, api_attest, DEVICE,
+	  .summary = "The DSSE envelope of a variant" },
+
+	/* Devices: bytes. */
+	{ GET, "/v1/packs/{sha256}", ROLE_ANYONE, api_pack, DEVICE,
+	  .summary = "A pack of chunks; single ranges" },
+	{ GET, "/v1/recipes/{sha256}", ROLE_ANYONE, api_recipe, DEVICE_WORKER,
+	  .summary = "A file's recipe: its chunks' digests" },
+	{ GET, "/v1/maps/{recipe}", ROLE_ANYONE, api_map, DEVICE_WORKER,
+	  .summary = "Where a recipe's chunks lie: packs, offsets, codecs" },
+	{ GET, "/v1/deltas/{new}/{old}/{n}", ROLE_ANYONE, api_delta, DEVICE,
+	  .summary = "A part of the difference between two recipes" },
+	{ GET, "/v1/blobs/{digest}", ROLE_ANYONE, api_blob, DEVICE_WORKER,
+	  .summary = "A whole raw file for curl and browsers; identity with ranges, or zstd" },
+	{ POST, "/v1/telemetry", ROLE_ANYONE, api_telemetry_post, BODY_MEMORY, REPORT_MAX_BYTES,
+	  DEVICE, .summary = "One anonymous report; 202 once it is durable" },
+
+	/* Both. */
+	{ GET, "/healthz", ROLE_ANYONE, api_healthz, BOTH,
+	  .summary = "Whether the process answers" },
+	{ GET, "/readyz", ROLE_ANYONE, api_readyz, .listeners = LISTENER_DEVICE | LISTENER_ADMIN,
+	  .summary = "Whether it can do its work, check by check" },
+
+	/* Operations. */
+	{ GET, "/metrics", ROLE_ANYONE, api_metrics,
+	  .summary = "Prometheus metrics of the daemon" },
+	{ GET, "/openapi.yaml", ROLE_ANYONE, api_openapi,
+	  .summary = "This document" },
+	{ GET, ADMIN_API "/status", ROLE_VIEWER, api_status,
+	  .summary = "Version, clock, checks, addresses" },
+
+	/* Catalog. */
+	{ GET, ADMIN_API "/models", ROLE_VIEWER, api_model_list,
+	  .summary = "Models" },
+	{ POST, ADMIN_API "/models", ROLE_PUBLISHER, api_model_create, BODY_JSON,
+	  .summary = "Create a model" },
+	{ GET, ADMIN_API "/models/{model}", ROLE_VIEWER, api_model_get,
+	  .summary = "A model" },
+	{ GET, ADMIN_API "/models/{model}/releases", ROLE_VIEWER, api_release_list,
+	  .summary = "A model's releases" },
+	{ POST, ADMIN_API "/models/{model}/releases", ROLE_PUBLISHER, api_release_create, BODY_JSON,
+	  .summary = "Create a draft release" },
+	{ GET, ADMIN_API "/models/{model}/releases/{release}", ROLE_VIEWER, api_release_get,
+	  .summary = "A release with its variants and files" },
+	{ PUT, ADMIN_API "/models/{model}/releases/{release}/variants/{tier}", ROLE_PUBLISHER,
+	  api_variant_put, BODY_JSON,
+	  .summary = "Set a variant of a draft release" },
+	{ DELETE, ADMIN_API "/models/{model}/releases/{release}/variants/{tier}", ROLE_PUBLISHER,
+	  api_variant_delete,
+	  .summary = "Remove a variant of a draft release" },
+	{ POST, ADMIN_API "/models/{model}/releases/{release}/publish", ROLE_PUBLISHER,
+	  api_release_publish, BODY_MAYBE,
+	  .summary = "Publish a release; it is immutable afterwards" },
+	{ POST, ADMIN_API "/models/{model}/bootstrap", ROLE_OPERATOR, api_bootstrap, BODY_JSON,
+	  .summary = "Set a model's first stable release on a channel" },
+	{ GET, ADMIN_API "/stable", ROLE_VIEWER, api_stable_list,
+	  .summary = "What each channel, class and model runs" },
+	{ GET, ADMIN_API "/channels", ROLE_VIEWER, api_channel_list,
+	  .summary = "Channels" },
+	{ POST, ADMIN_API "/channels", ROLE_OPERATOR, api_channel_create, BODY_JSON,
+	  .summary = "Create a channel" },
+
+	/* Classes. */
+	{ GET, ADMIN_API "/class-rules", ROLE_VIEWER, api_rules_get,
+	  .summary = "The class rules; ETag" },
+	{ PUT, ADMIN_API "/class-rules", ROLE_OPERATOR, api_rules_put, BODY_JSON, RULES_MAX,
+	  .summary = "Replace the class rules; If-Match" },
+	{ GET, ADMIN_API "/classes", ROLE_VIEWER, api_classes_list,
+	  .summary = "Classes" },
+	{ GET, ADMIN_API "/classes/{class}", ROLE_VIEWER, api_class_get,
+	  .summary = "A class's settings; ETag" },
+	{ PUT, ADMIN_API "/classes/{class}", ROLE_OPERATOR, api_class_put, BODY_JSON,
+	  .summary = "Replace a class's settings; If-Match" },
+	{ POST, ADMIN_API "/class-explain", ROLE_VIEWER, api_class_explain, BODY_JSON,
+	  .summary = "Which class a device's attributes lead to, and why" },
+
+	/* Manifests. */
+	{ GET, ADMIN_API "/manifests", ROLE_VIEWER, api_manifest_list,
+	  .summary = "Published manifests with their versions" },
+	{ GET, ADMIN_API "/manifests/{channel}/{class}", ROLE_VIEWER, api_manifest_get,
+	  .summary = "The current manifest of a class" },
+
+	/* Rollouts. */
+	{ POST, ADMIN_API "/rollouts", ROLE_OPERATOR, api_rollout_start, BODY_JSON,
+	  .summary = "Start a rollout" },
+	{ GET, ADMIN_API "/rollouts", ROLE_VIEWER, api_rollout_list,
+	  .summary = "Rollouts" },
+	{ GET, ADMIN_API "/rollouts/{id}", ROLE_VIEWER, api_rollout_get,
+	  .summary = "A rollout with its lanes" },
+	{ POST, ADMIN_API "/rollouts/{id}/pause", ROLE_OPERATOR, api_rollout_pause, BODY_MAYBE,
+	  .summary = "Hold lanes" },
+	{ POST, ADMIN_API "/rollouts/{id}/resume", ROLE_OPERATOR, api_rollout_resume, BODY_MAYBE,
+	  .summary = "Let held lanes go on" },
+	{ POST, ADMIN_API "/rollouts/{id}/advance", ROLE_OPERATOR, api_rollout_advance, BODY_MAYBE,
+	  .summary = "Advance lanes to the next stage by hand" },
+	{ POST, ADMIN_API "/rollouts/{id}/approve", ROLE_OPERATOR, api_rollout_approve, BODY_MAYBE,
+	  .summary = "Approve the stage that lanes wait for" },
+	{ POST, ADMIN_API "/rollouts/{id}/abort", ROLE_OPERATOR, api_rollout_abort, BODY_MAYBE,
+	  .summary = "Withdraw the candidate" },
+	{ POST, ADMIN_API "/rollouts/{id}/undo", ROLE_OPERATOR, api_rollout_undo, BODY_MAYBE,
+	  .summary = "Return completed lanes to their previous stable" },
+	{ GET, ADMIN_API "/rollouts/{id}/gates", ROLE_VIEWER, api_rollout_gates,
+	  .summary = "What each gate of a lane knows" },
+	{ GET, ADMIN_API "/rollouts/{id}/events", ROLE_VIEWER, api_rollout_events,
+	  .summary = "A rollout's transitions with their evidence" },
+	{ GET, ADMIN_API "/events", ROLE_VIEWER, api_event_list,
+	  .summary = "Everything that happened, in order" },
+	{ GET, ADMIN_API "/audit", ROLE_VIEWER, api_audit_list,
+	  .summary = "Who changed what: the hash-chained audit log" },
+	{ GET, ADMIN_API "/fleet/census", ROLE_VIEWER, api_census,
+	  .summary = "Active devices by class and variant, never below min_cohort" },
+
+	/* Tokens. */
+	{ GET, ADMIN_API "/tokens", ROLE_ADMIN, api_token_list,
+	  .summary = "Tokens, without their secrets" },
+	{ POST, ADMIN_API "/tokens", ROLE_ADMIN, api_token_create, BODY_JSON,
+	  .summary = "Make a token; its secret is told once" },
+	{ DELETE, ADMIN_API "/tokens/{id}", ROLE_ADMIN, api_token_revoke,
+	  .summary = "End a token" },
+
+	/* Store. */
+	{ GET, ADMIN_API "/store", ROLE_VIEWER, api_store_stat,
+	  .summary = "Sizes of the store" },
+	{ POST, ADMIN_API "/store/missing", ROLE_PUBLISHER, api_store_missing, BODY_SPOOL, DIGESTS_MAX,
+	  .summary = "Which of n chunk digests are missing, as a bitmap" },
+	{ GET, ADMIN_API "/store/files/{sha256}", ROLE_PUBLISHER, api_store_file,
+	  .summary = "The recipe of a file that is stored already" },
+	{ PUT, ADMIN_API "/store/packs/{sha256}", ROLE_PUBLISHER, api_pack_put, BODY_SPOOL, PACK_MAX,
+	  .summary = "Store a pack; every chunk is decoded and hashed" },
+	{ POST, ADMIN_API "/store/recipes", ROLE_PUBLISHER, api_recipe_post, BODY_SPOOL, RECIPE_MAX,
+	  .summary = "Store a recipe; the whole file is hashed again" },
+	{ POST, ADMIN_API "/store/uploads", ROLE_PUBLISHER, api_upload_create, BODY_MAYBE,
+	  .summary = "Begin a resumable upload of a raw file" },
+	{ GET, ADMIN_API "/store/uploads/{id}", ROLE_PUBLISHER, api_upload_get,
+	  .summary = "How far an upload is" },
+	{ PATCH, ADMIN_API "/store/uploads/{id}", ROLE_PUBLISHER, api_upload_patch, BODY_APPEND,
+	  UPLOAD_MAX, api_upload_begin,
+	  .summary = "Append bytes at Upload-Offset" },
+	{ POST, ADMIN_API "/store/uploads/{id}/finish", ROLE_PUBLISHER, api_upload_finish, BODY_MAYBE,
+	  .summary = "Check, cut and store an uploaded file" },
+	{ DELETE, ADMIN_API "/store/uploads/{id}", ROLE_PUBLISHER, api_upload_delete,
+	  .summary = "Give an upload up" },
+};
+/* clang-format on */
+
+const unsigned route_count = sizeof(routes) / sizeof(routes[0]);
