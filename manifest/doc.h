@@ -20,6 +20,8 @@
 #define MANIFEST_MODELS 64
 #define MANIFEST_CHOICES 16 /* variants in one list */
 #define MANIFEST_REVOKED 256
+#define MANIFEST_EXTRA (64 * 1024) /* bytes of routing, and of probes */
+#define MANIFEST_FILE_NAME 128	   /* bytes */
 #define MANIFEST_ARENA ((size_t)4 * 1024 * 1024) /* enough for any document within the limits */
 
 struct manifest_file {
@@ -44,14 +46,14 @@ struct manifest_variant {
 struct manifest_spread {
 	int64_t since; /* when stable became what it is */
 	int64_t s;     /* seconds over which devices spread its installation; 0: none */
-	const char *salt; /* may be "" when s is 0 */
+	const char *salt; /* up to BUCKET_SALT_MAX bytes; NULL or "" when s is 0 */
 };
 
 enum manifest_state { MANIFEST_RUNNING, MANIFEST_HOLDING, MANIFEST_STATE_OTHER };
 
 struct manifest_rollout {
-	const char *id, *salt;
-	int64_t stage; /* from 1 */
+	const char *id, *salt; /* the salt: 1 to BUCKET_SALT_MAX bytes */
+	int64_t stage;	       /* from 1 */
 	enum manifest_state state; /* OTHER: of a newer server; nobody enters */
 	int64_t candidate_ppm; /* buckets below take the candidate */
 	struct slice candidate, control; /* who enters now */
@@ -101,12 +103,16 @@ struct manifest {
 	const char *routing, *probes; /* JSON texts for the app; NULL: none */
 };
 
+/* Whether a file of a variant may be called so: [A-Za-z0-9][A-Za-z0-9._-]*, at most
+ * MANIFEST_FILE_NAME bytes. */
+bool manifest_file_name_ok(const char *name);
+
 /* Zero but for the defaults named above. */
 void manifest_init(struct manifest *manifest);
 
 /* Read a verified `signed` of type targets.  Everything is copied into the arena (MANIFEST_ARENA
  * suffices).  ERR_INVALID with the member's path; ERR_TOO_LARGE for a limit.  Every variant that a
- * model names must have targets. */
+ * model names must have targets; a candidate and a rollout come together. */
 int manifest_parse(struct manifest *manifest, const json_t *body, struct arena *arena,
 		   struct err *err) CHECKED;
 
