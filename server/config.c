@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "server/config.h"
 
 #include "base/file.h"

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "server/exchange.h"
 
 #include "base/clock.h"

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "server/listen.h"
 
 #include "base/clock.h"

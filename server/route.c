@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "server/route.h"
 
 #include <stdlib.h>
