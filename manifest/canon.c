@@ -171,7 +171,8 @@ static int write_object(const json_t *object, const struct place *place, struct 
 static int write_value(const json_t *value, const struct place *place, struct buf *out,
 		       struct err *err)
 {
-	if (place->depth > CANON_DEPTH)
+	bool nests = json_is_object(value) || json_is_array(value);
+	if (nests && place->depth >= CANON_DEPTH)
 		return refuse(place, "nested too deep", err);
 	switch (json_typeof(value)) {
 	case JSON_OBJECT:
