@@ -75,6 +75,9 @@ int stmt_col_digest(struct stmt *stmt, int col, struct digest *ret_digest,
 int db_begin(struct db *db, struct err *err) CHECKED; /* IMMEDIATE on a writing connection */
 int db_commit(struct db *db, struct err *err) CHECKED;
 void db_rollback(struct db *db);
+/* False after an error that made SQLite give up the whole transaction by itself (a full disk, an
+ * I/O error): nothing done since db_begin() stands, and db_commit() will refuse. */
+bool db_in_transaction(const struct db *db);
 int db_savepoint(struct db *db, struct err *err) CHECKED;
 int db_release(struct db *db, struct err *err) CHECKED;
 void db_undo(struct db *db); /* back to the savepoint, and release it */
