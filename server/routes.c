@@ -168,10 +168,10 @@ const struct route routes[] = {
 	{ PATCH, ADMIN_API "/store/uploads/{id}", ROLE_PUBLISHER, api_upload_patch, BODY_APPEND,
 	  UPLOAD_MAX, api_upload_begin,
 	  .summary = "Append bytes at Upload-Offset" },
-	{ POST, ADMIN_API "/store/uploads/{id}/finish", ROLE_PUBLISHER, api_upload_finish, BODY_MAYBE,
-	  .summary = "Check, cut and store an uploaded file" },
 	{ DELETE, ADMIN_API "/store/uploads/{id}", ROLE_PUBLISHER, api_upload_delete,
 	  .summary = "Give an upload up" },
+	{ POST, ADMIN_API "/store/uploads/{id}/finish", ROLE_PUBLISHER, api_upload_finish, BODY_MAYBE,
+	  .summary = "Check, cut and store an uploaded file" },
 };
 /* clang-format on */
 
