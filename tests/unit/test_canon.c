@@ -85,14 +85,14 @@ START_TEST(test_canon_sorts_many_members)
 	AUTO_BUF struct buf again = BUF_INIT(65536);
 	json_auto_t *object = json_object();
 	for (int i = 999; i >= 0; i--) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof name, "m%03d", (i * 37) % 1000);
 		json_object_set_new(object, name, json_integer(i));
 	}
 	ck_assert_int_eq(canon_write(object, &out, &err), 0);
 	const char *at = out.data;
 	for (int i = 0; i < 1000; i++) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof name, "\"m%03d\"", i);
 		at = strstr(at, name);
 		ck_assert_ptr_nonnull(at);
