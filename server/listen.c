@@ -22,7 +22,11 @@
 #define SWEEP_MS 500
 
 struct listener {
+	struct app *app;
+	struct listener_spec spec;
 	struct route_table *table;
+	int sockets[LOOPS_MAX]; /* bound and listening; -1 once a loop has it */
+	unsigned socket_count;
 	struct loop loops[LOOPS_MAX];
 	unsigned loop_count; /* started */
 	unsigned port;
@@ -298,9 +302,11 @@ static int loop_start(struct loop *loop, const struct listener_spec *spec, int f
 		       spec->tls_cert ? "; check tls_cert_file and tls_key_file" : "");
 }
 
-static void loop_init(struct loop *loop, struct app *app, const struct listener *listener,
-		      const struct listener_spec *spec, unsigned i)
+static void loop_init(struct loop *loop, const struct listener *listener, unsigned i)
 {
+	const struct listener_spec *spec = &listener->spec;
+	struct app *app = listener->app;
+
 	*loop = (struct loop){.app = app,
 			      .table = listener->table,
 			      .rows = spec->rows,
@@ -314,19 +320,21 @@ static void loop_init(struct loop *loop, struct app *app, const struct listener 
 	pthread_mutex_init(&loop->lock, NULL);
 }
 
-static int loops_start(struct listener *listener, struct app *app,
-		       const struct listener_spec *spec, const struct address *address,
-		       struct err *err)
+static int sockets_bind(struct listener *listener, struct err *err)
 {
-	for (unsigned i = 0; i < spec->loops; i++) {
-		int fd = socket_bind(address, true, spec, err);
+	const struct listener_spec *spec = &listener->spec;
+	struct address address = {0};
+
+	if (address_parse(&address, spec->address, spec->key, err) < 0 ||
+	    port_claim(&address, spec, err) < 0)
+		return -1;
+	listener->port = ntohs(*address_port(&address));
+	while (listener->socket_count < spec->loops) {
+		int fd = socket_bind(&address, true, spec, err);
 
 		if (fd < 0)
 			return -1;
-		loop_init(&listener->loops[i], app, listener, spec, i);
-		if (loop_start(&listener->loops[i], spec, fd, err) < 0)
-			return -1;
-		listener->loop_count++;
+		listener->sockets[listener->socket_count++] = fd;
 	}
 	return 0;
 }
@@ -337,31 +345,51 @@ int listener_new(struct listener **ret_listener, struct app *app,
 		 const struct listener_spec *spec, struct err *err)
 {
 	AUTO(listener_free) struct listener *listener = NULL;
-	struct address address = {0};
 
 	if (spec->loops < 1 || spec->loops > LOOPS_MAX)
 		return err_set(err, ERR_INVALID, "loops: give 1 to %d", LOOPS_MAX);
 	listener = calloc(1, sizeof(*listener));
 	if (!listener)
 		return err_nomem(err);
+	listener->app = app;
+	listener->spec = *spec;
 	if (route_table_new(&listener->table, spec->rows, spec->row_count, spec->listener, err) < 0)
 		return -1;
-	if (address_parse(&address, spec->address, spec->key, err) < 0 ||
-	    port_claim(&address, spec, err) < 0)
+	if (sockets_bind(listener, err) < 0)
 		return -1;
-	listener->port = ntohs(*address_port(&address));
-	if (loops_start(listener, app, spec, &address, err) < 0)
-		return -1;
+	*ret_listener = TAKE(listener);
+	return 0;
+}
+
+int listener_start(struct listener *listener, struct err *err)
+{
+	for (unsigned i = 0; i < listener->socket_count; i++) {
+		int fd = listener->sockets[i];
+
+		listener->sockets[i] = -1;
+		loop_init(&listener->loops[i], listener, i);
+		if (loop_start(&listener->loops[i], &listener->spec, fd, err) < 0)
+			return -1;
+		listener->loop_count++;
+	}
 	if (pthread_create(&listener->sweeper, NULL, sweeper_main, listener) != 0)
 		return err_set(err, ERR_SYSTEM, "cannot start the sweeper's thread");
 	listener->sweeping = true;
-	*ret_listener = TAKE(listener);
 	return 0;
 }
 
 unsigned listener_port(const struct listener *listener)
 {
 	return listener->port;
+}
+
+uint64_t listener_swept(const struct listener *listener)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < listener->loop_count; i++)
+		sum += atomic_load_explicit(&listener->loops[i].swept, memory_order_relaxed);
+	return sum;
 }
 
 /* ---- Stop. ---- */
@@ -412,6 +440,9 @@ void listener_free(struct listener *listener)
 		MHD_stop_daemon(listener->loops[i].daemon);
 		pthread_mutex_destroy(&listener->loops[i].lock);
 	}
+	for (unsigned i = 0; i < listener->socket_count; i++)
+		if (listener->sockets[i] >= 0)
+			close(listener->sockets[i]);
 	route_table_free(listener->table);
 	free(listener);
 }

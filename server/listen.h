@@ -12,6 +12,7 @@
 #include "server/route.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct listener;
 
@@ -30,12 +31,18 @@ struct listener_spec {
 	const char *tls_cert, *tls_key; /* PEM texts; NULL: no TLS */
 };
 
-/* Bind and serve.  app must be complete but for its listeners; spec's strings are borrowed for
- * ever.  ERR_CONFLICT names the address when the port is taken, and the remedy. */
+/* Bind; connections wait in the backlog.  spec's strings are borrowed for ever.  ERR_CONFLICT
+ * names the address when the port is taken, and the remedy. */
 int listener_new(struct listener **ret_listener, struct app *app,
 		 const struct listener_spec *spec, struct err *err) CHECKED;
 
+/* Serve.  app must be complete by now. */
+int listener_start(struct listener *listener, struct err *err) CHECKED;
+
 unsigned listener_port(const struct listener *listener);
+
+/* Connections ended by a deadline so far. */
+uint64_t listener_swept(const struct listener *listener);
 
 /* No new connections from now on; waits up to ms for requests in flight. */
 void listener_drain(struct listener *listener, int64_t ms);

@@ -1,0 +1,232 @@
+/* Health, readiness, status, metrics, and the API's own description. */
+#include "base/clock.h"
+#include "server/api.h"
+#include "server/app.h"
+#include "server/config.h"
+#include "server/listen.h"
+#include "server/metrics.h"
+#include "server/workers.h"
+#include "store/db.h"
+#include "store/ledger.h"
+#include "telemetry/intake.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#define METRICS_MAX ((size_t)1024 * 1024)
+
+/* The document, byte for byte, as the linker found it. */
+__asm__(".section .rodata\n"
+	".global flotilla_openapi\n"
+	"flotilla_openapi:\n"
+	".incbin \"schema/openapi.yaml\"\n"
+	".global flotilla_openapi_end\n"
+	"flotilla_openapi_end:\n"
+	".byte 0\n"
+	".previous\n");
+extern const char flotilla_openapi[], flotilla_openapi_end[];
+
+int api_openapi(struct request *rq, struct reply *reply, struct err *err)
+{
+	(void)rq;
+	return reply_bytes(reply, 200, "application/yaml", flotilla_openapi,
+			   (size_t)(flotilla_openapi_end - flotilla_openapi), err);
+}
+
+int api_healthz(struct request *rq, struct reply *reply, struct err *err)
+{
+	(void)rq;
+	return reply_bytes(reply, 200, "text/plain", "ok\n", 3, err);
+}
+
+/* ---- Checks.  Each says in detail what is wrong and what to do. ---- */
+
+#define DETAIL 256
+
+static bool check_database(struct request *rq, char detail[static DETAIL])
+{
+	char value[64];
+	struct err err;
+
+	if (db_meta_get(rq->db, "ready", value, sizeof(value), &err) == 0 ||
+	    err.status == ERR_NOT_FOUND)
+		return true;
+	snprintf(detail, DETAIL, "the database cannot be read; the log tells why");
+	return false;
+}
+
+static bool check_disk(struct request *rq, char detail[static DETAIL])
+{
+	const struct config *config = rq->app->config;
+	struct statvfs fs;
+	int64_t mib;
+
+	if (statvfs(config->data_dir, &fs) < 0) {
+		snprintf(detail, DETAIL, "data_dir cannot be read");
+		return false;
+	}
+	mib = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize / (1024 * 1024);
+	snprintf(detail, DETAIL, "%lld MiB free", (long long)mib);
+	if (mib >= config->reserve_mib)
+		return true;
+	snprintf(detail, DETAIL,
+		 "%lld MiB free, below reserve_mib = %lld: uploads and reports are refused; make "
+		 "room",
+		 (long long)mib, (long long)config->reserve_mib);
+	return false;
+}
+
+static bool check_ledger(struct request *rq, char detail[static DETAIL])
+{
+	struct ledger_stats stats;
+
+	ledger_stats(rq->app->ledger, &stats);
+	snprintf(detail, DETAIL, "%u waiting", stats.queued);
+	if (stats.queued < rq->app->config->ledger_queue / 2)
+		return true;
+	snprintf(detail, DETAIL, "%u of %lld operations waiting: the disk does not keep up",
+		 stats.queued, (long long)rq->app->config->ledger_queue);
+	return false;
+}
+
+static bool check_keys(struct request *rq, char detail[static DETAIL])
+{
+	snprintf(detail, DETAIL, "%s",
+		 rq->app->development ? "development keys: not for production" : "offline root");
+	return true;
+}
+
+static const struct {
+	const char *name;
+	bool (*run)(struct request *rq, char detail[static DETAIL]);
+} checks[] = {
+	{"database", check_database},
+	{"disk", check_disk},
+	{"ledger", check_ledger},
+	{"keys", check_keys},
+};
+
+/* [{name, ok, detail}]; *ret_ready: all are. */
+static json_t *checks_json(struct request *rq, bool *ret_ready)
+{
+	json_t *list = json_array();
+
+	*ret_ready = true;
+	for (size_t i = 0; i < COUNT_OF(checks); i++) {
+		char detail[DETAIL] = "";
+		bool ok = checks[i].run(rq, detail);
+
+		*ret_ready = *ret_ready && ok;
+		json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", checks[i].name,
+						      "ok", ok, "detail", detail));
+	}
+	return list;
+}
+
+int api_readyz(struct request *rq, struct reply *reply, struct err *err)
+{
+	bool ready;
+	json_t *list = checks_json(rq, &ready);
+
+	return reply_json(reply, ready ? 200 : 503,
+			  json_pack("{s:b, s:b, s:o}", "ready", ready, "development_keys",
+				    rq->app->development, "checks", list),
+			  err);
+}
+
+static json_t *clock_json(const struct clock *clock)
+{
+	return json_pack("{s:I, s:I, s:I}", "real_ms", (json_int_t)clock_wall_ms(), "own_ms",
+			 (json_int_t)clock_ms(clock), "speed", (json_int_t)clock->speed);
+}
+
+int api_status(struct request *rq, struct reply *reply, struct err *err)
+{
+	const struct app *app = rq->app;
+	char text[CLOCK_TEXT];
+	bool ready;
+	json_t *list = checks_json(rq, &ready);
+
+	clock_text(clock_s(&app->clock), text);
+	return reply_json(
+		reply, 200,
+		json_pack("{s:s, s:s, s:o, s:b, s:b, s:o, s:{s:s, s:s}, s:I}", "version",
+			  FLOTILLA_VERSION, "time", text, "clock", clock_json(&app->clock),
+			  "development_keys", app->development, "ready", ready, "checks", list,
+			  "addresses", "device", app->config->device_listen, "admin",
+			  app->config->admin_listen, "uptime_s",
+			  (json_int_t)((clock_wall_ms() - app->started_ms) / 1000)),
+		err);
+}
+
+/* ---- Metrics. ---- */
+
+static void ledger_metrics(const struct app *app, struct buf *out)
+{
+	struct ledger_stats stats;
+
+	ledger_stats(app->ledger, &stats);
+	metrics_value(out, "flotilla_ledger_commits_total", "counter", "Durable commits",
+		      (double)stats.commits);
+	metrics_value(out, "flotilla_ledger_operations_total", "counter",
+		      "Operations in them", (double)stats.operations);
+	metrics_value(out, "flotilla_ledger_failures_total", "counter",
+		      "Operations that failed", (double)stats.failures);
+	metrics_value(out, "flotilla_ledger_queued", "gauge", "Operations waiting",
+		      stats.queued);
+	metrics_value(out, "flotilla_ledger_commit_seconds_total", "counter",
+		      "Time spent in commits", (double)stats.commit_us_sum / 1e6);
+}
+
+static void intake_metrics(const struct app *app, struct buf *out)
+{
+	struct intake_stats stats;
+
+	intake_stats(app->intake, &stats);
+	metrics_value(out, "flotilla_reports_merged_total", "counter", "Reports counted",
+		      (double)stats.merged);
+	metrics_value(out, "flotilla_reports_duplicate_total", "counter",
+		      "Reports seen before", (double)stats.duplicate);
+	metrics_value(out, "flotilla_reports_unknown_total", "counter",
+		      "Reports about what is not known", (double)stats.unknown);
+	metrics_value(out, "flotilla_reports_refused_total", "counter",
+		      "Reports refused because too many wait", (double)stats.refused);
+	metrics_value(out, "flotilla_reports_queued", "gauge", "Reports waiting", stats.queued);
+}
+
+static void worker_metrics(const struct app *app, struct buf *out)
+{
+	struct workers_stats stats;
+
+	workers_stats(app->workers, &stats);
+	metrics_value(out, "flotilla_jobs_total", "counter", "Jobs begun by workers",
+		      (double)stats.jobs);
+	metrics_value(out, "flotilla_jobs_refused_total", "counter",
+		      "Jobs refused because too many wait", (double)stats.refused);
+	metrics_value(out, "flotilla_jobs_queued", "gauge", "Jobs waiting", stats.queued);
+	metrics_value(out, "flotilla_workers_busy", "gauge", "Workers at work", stats.busy);
+}
+
+int api_metrics(struct request *rq, struct reply *reply, struct err *err)
+{
+	const struct app *app = rq->app;
+	AUTO_BUF struct buf out = BUF_INIT(METRICS_MAX);
+	size_t len;
+	char *text;
+
+	metrics_text(app->metrics, routes, route_count, &out);
+	metrics_value(&out, "flotilla_http_swept_total", "counter",
+		      "Connections ended by a deadline",
+		      (double)(listener_swept(app->device) + listener_swept(app->admin)));
+	ledger_metrics(app, &out);
+	intake_metrics(app, &out);
+	worker_metrics(app, &out);
+	metrics_value(&out, "flotilla_clock_seconds", "gauge", "The server's own time",
+		      (double)clock_ms(&app->clock) / 1e3);
+	if (buf_ok(&out, "metrics", err) < 0)
+		return -1;
+	text = buf_take(&out, &len);
+	reply_take(reply, 200, "text/plain; version=0.0.4", text, len);
+	return 0;
+}
