@@ -1,0 +1,29 @@
+/* commands.h -- one table a file cmd_*.c; their sizes are checked by the compiler there. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+#include "cli/args.h"
+
+enum {
+	PUSH_COMMANDS = 1,
+	RELEASE_COMMANDS = 7,
+	CLASS_COMMANDS = 6,
+	ROLLOUT_COMMANDS = 11,
+	FLEET_COMMANDS = 1,
+	TOKEN_COMMANDS = 3,
+	MANIFEST_COMMANDS = 3,
+	SIMULATE_COMMANDS = 1,
+	DOCTOR_COMMANDS = 1
+};
+
+extern const struct command push_commands[PUSH_COMMANDS];
+extern const struct command release_commands[RELEASE_COMMANDS];
+extern const struct command class_commands[CLASS_COMMANDS];
+extern const struct command rollout_commands[ROLLOUT_COMMANDS];
+extern const struct command fleet_commands[FLEET_COMMANDS];
+extern const struct command token_commands[TOKEN_COMMANDS];
+extern const struct command manifest_commands[MANIFEST_COMMANDS];
+extern const struct command simulate_commands[SIMULATE_COMMANDS];
+extern const struct command doctor_commands[DOCTOR_COMMANDS];
+
+#endif
