@@ -5,7 +5,6 @@
 #include "manifest/canon.h"
 #include "manifest/tuf_internal.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #define DAY 86400
@@ -14,13 +13,11 @@
 
 bool manifest_file_name_ok(const char *name)
 {
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-";
 	size_t len = strlen(name);
-	if (len < 1 || len > MANIFEST_FILE_NAME || !isalnum((unsigned char)name[0]))
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
-			return false;
-	return true;
+	return len >= 1 && len <= MANIFEST_FILE_NAME && !strchr("._-", name[0]) &&
+	       strspn(name, allowed) == len;
 }
 
 void manifest_init(struct manifest *manifest)
