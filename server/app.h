@@ -1,5 +1,5 @@
 /* app.h -- the whole daemon, assembled: what handlers reach through rq->app.
- * Threads: const after app_start(); each part says itself who may call it. */
+ * Threads: const after app_start() but for feeds; each part says itself who may call it. */
 #ifndef SERVER_APP_H
 #define SERVER_APP_H
 
@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct auth;	  /* server/auth.h */
@@ -33,6 +34,7 @@ struct app {
 	struct metrics *metrics;
 	struct workers *workers;
 	struct listener *device, *admin;
+	atomic_uint feeds;	/* answers being fed; feed.c */
 	int lock_fd;		/* the data directory's lock */
 	int64_t started_ms;	/* wall */
 	bool access_log;	/* a line for every request */

@@ -92,19 +92,28 @@ void exchange_body(const struct exchange *x, const char **ret_bytes, size_t *ret
 	*ret_len = x->body.len;
 }
 
-static void suspend(struct exchange *x)
+/* Counts first and looks at ending then, while listener_drain() does it the other way round: one
+ * of the two sees the other, so that nothing is suspended when the loop is stopped. */
+int exchange_pause(struct exchange *x, struct err *err)
 {
 	atomic_fetch_add(&x->loop->suspended, 1);
+	if (atomic_load(&x->loop->ending)) {
+		atomic_fetch_sub(&x->loop->suspended, 1);
+		return err_set(err, ERR_BUSY, "the server is shutting down; try again shortly");
+	}
 	deadline_set(x, 0);
 	MHD_suspend_connection(x->connection);
+	return 0;
 }
 
-void exchange_suspend(struct exchange *x, route_handler *then, void *then_arg)
+int exchange_suspend(struct exchange *x, route_handler *then, void *then_arg, struct err *err)
 {
+	if (exchange_pause(x, err) < 0)
+		return -1;
 	x->then = then;
 	x->then_arg = then_arg;
 	x->stage = STAGE_WORK;
-	suspend(x);
+	return 0;
 }
 
 void exchange_resume(struct exchange *x)
@@ -345,14 +354,14 @@ static void begin_run(void *arg, struct db *db)
 /* .begin on a worker, while nothing of the body is read. */
 static int begin_post(struct exchange *x, struct err *err)
 {
-	x->stage = STAGE_BEGIN;
 	x->job = (struct job){.run = begin_run, .arg = x};
-	suspend(x);
-	if (workers_post(x->loop->app->workers, &x->job, err) == 0)
-		return 0;
-	x->err = *err;
-	x->drop = true;
-	exchange_resume(x);
+	if (exchange_pause(x, err) < 0)
+		return -1;
+	x->stage = STAGE_BEGIN;
+	if (workers_post(x->loop->app->workers, &x->job, &x->err) < 0) {
+		x->drop = true;
+		exchange_resume(x);
+	}
 	return 0;
 }
 
@@ -381,7 +390,9 @@ static int exchange_first(struct exchange *x, const char *path, const char *meth
 		return refuse(x, &err, len);
 	deadline_set(x, BODY_MS + (len > 0 ? len : x->max_body) / SLOWEST_BYTES_MS);
 	x->stage = STAGE_BODY;
-	return x->route->body == BODY_APPEND ? begin_post(x, &err) : 0;
+	if (x->route->body == BODY_APPEND && begin_post(x, &err) < 0)
+		return refuse(x, &err, len);
+	return 0;
 }
 
 /* ---- The body. ---- */
@@ -421,14 +432,17 @@ static int work_post(struct exchange *x)
 {
 	struct err err;
 
-	x->stage = STAGE_WORK;
 	x->then = NULL;
 	x->job = (struct job){.run = work_run, .arg = x};
-	suspend(x);
-	if (workers_post(x->loop->app->workers, &x->job, &err) == 0)
-		return 0;
-	problem_set(x, &err);
-	exchange_resume(x);
+	if (exchange_pause(x, &err) < 0) {
+		problem_set(x, &err);
+		return answer_queue(x);
+	}
+	x->stage = STAGE_WORK;
+	if (workers_post(x->loop->app->workers, &x->job, &err) < 0) {
+		problem_set(x, &err);
+		exchange_resume(x);
+	}
 	return 0;
 }
 

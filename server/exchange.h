@@ -40,6 +40,7 @@ struct loop {
 	uint64_t sequence;	/* of request ids; the loop's */
 	atomic_uint active;	/* requests between their first callback and completion */
 	atomic_uint suspended;	/* those that wait for a worker or the ledger */
+	atomic_bool ending;	/* nothing may be suspended any more; listener_drain()'s */
 	atomic_ullong swept;	/* connections ended by a deadline; the sweeper's */
 	pthread_mutex_t lock;	/* guards exchanges, the list */
 	struct exchange *exchanges; /* of all open connections */
@@ -88,9 +89,13 @@ void exchange_end(struct exchange *exchange);
 /* For handlers ON_LOOP with BODY_MEMORY: the body, borrowed. */
 void exchange_body(const struct exchange *exchange, const char **ret_bytes, size_t *ret_len);
 /* For handlers ON_LOOP: suspend, and run then(rq, reply, err) on the loop after exchange_resume(),
- * which any thread may call once.  The handler returns 0 with the reply still empty. */
-void exchange_suspend(struct exchange *exchange, route_handler *then, void *then_arg);
+ * which any thread may call once.  The handler returns 0 with the reply still empty.  ERR_BUSY when
+ * shutting down: not suspended. */
+int exchange_suspend(struct exchange *exchange, route_handler *then, void *then_arg,
+		     struct err *err) CHECKED;
 void exchange_resume(struct exchange *exchange);
+/* feed.c's: as exchange_suspend() while an answer is being sent. */
+int exchange_pause(struct exchange *exchange, struct err *err) CHECKED;
 
 /* For request.h. */
 const char *exchange_header(const struct exchange *exchange, const char *name);

@@ -425,6 +425,8 @@ void listener_drain(struct listener *listener, int64_t ms)
 	}
 	while (active(listener) && clock_monotonic_ms() < until)
 		clock_sleep_ms(5);
+	for (unsigned i = 0; i < listener->loop_count; i++)
+		atomic_store(&listener->loops[i].ending, true);
 	while (any_suspended(listener))
 		clock_sleep_ms(5);
 }

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "server/app.h"
 #include "server/config.h"
+#include "server/feed.h"
 #include "server/listen.h"
 #include "server/metrics.h"
 #include "server/workers.h"
@@ -120,8 +121,8 @@ static int later(struct request *rq, struct reply *reply, struct err *err)
 	pthread_t thread;
 
 	(void)reply;
-	(void)err;
-	exchange_suspend(rq->exchange, later_then, NULL);
+	if (exchange_suspend(rq->exchange, later_then, NULL, err) < 0)
+		return -1;
 	pthread_create(&thread, NULL, later_thread, rq->exchange);
 	pthread_detach(thread);
 	return 0;
@@ -135,6 +136,44 @@ static int file(struct request *rq, struct reply *reply, struct err *err)
 	(void)err;
 	reply_file(reply, 200, "application/octet-stream", fd, 1, 3);
 	return 0;
+}
+
+/* Three pieces of 100,000 bytes, the last of them broken when the path says so. */
+struct pieces {
+	int given;
+	bool broken;
+};
+
+static int pieces_fill(void *cls, struct db *db, struct buf *piece, struct err *err)
+{
+	struct pieces *pieces = cls;
+	char *bytes;
+
+	(void)db;
+	if (pieces->given == 3)
+		return 0;
+	if (pieces->given == 2 && pieces->broken)
+		return err_set(err, ERR_CORRUPT, "broken on purpose");
+	bytes = buf_grow(piece, 100000);
+	if (!bytes)
+		return err_nomem(err);
+	memset(bytes, 'a' + pieces->given++, 100000);
+	buf_grown(piece, 100000);
+	return 0;
+}
+
+static int fed(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct pieces *pieces = calloc(1, sizeof(*pieces));
+	const struct feed_source source = {
+		.cls = pieces,
+		.fill = pieces_fill,
+		.free = free,
+		.piece_max = 100000,
+		.length = strcmp(rq->params[0], "chunked") == 0 ? -1 : 300000};
+
+	pieces->broken = strcmp(rq->params[0], "broken") == 0;
+	return feed_reply(reply, rq, 200, "application/octet-stream", &source, err);
 }
 
 #define ROW(m, p, h, ...) {m, p, ROLE_ANYONE, h, __VA_ARGS__ __VA_OPT__(,) .summary = "x"}
@@ -151,6 +190,7 @@ static const struct route rows[] = {
 	ROW(POST, "/loop", on_loop, BODY_MEMORY, 64, .where = ON_LOOP),
 	ROW(GET, "/later", later, .where = ON_LOOP),
 	ROW(GET, "/file", file),
+	ROW(GET, "/fed/{how}", fed),
 	{GET, "/guarded", ROLE_VIEWER, echo, .summary = "x"},
 };
 
@@ -451,6 +491,21 @@ START_TEST(test_request_file_answer)
 }
 END_TEST
 
+START_TEST(test_request_fed_answer)
+{
+	ck_assert_int_eq(ask("GET", "/fed/whole", NULL, 0, NULL), 200);
+	ck_assert_uint_eq(body.len, 300000);
+	ck_assert(body.data[0] == 'a' && body.data[299999] == 'c');
+	ck_assert_int_eq(ask("GET", "/fed/chunked", NULL, 0, NULL), 200);
+	ck_assert_uint_eq(body.len, 300000);
+	ck_assert_int_eq(ask("HEAD", "/fed/whole", NULL, 0, NULL), 200);
+	ask("GET", "/fed/broken", NULL, 0, NULL);
+	ck_assert_uint_eq(body.len, 200000);
+	ck_assert_uint_eq(atomic_load(&app.feeds), 0);
+	forget();
+}
+END_TEST
+
 START_TEST(test_request_ambiguous_lengths_are_refused)
 {
 	const char *got = RAW("POST /loop HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
@@ -532,6 +587,7 @@ int main(void)
 	tcase_add_test(tcase, test_request_pages_link_to_the_next);
 	tcase_add_test(tcase, test_request_suspended_on_the_loop);
 	tcase_add_test(tcase, test_request_file_answer);
+	tcase_add_test(tcase, test_request_fed_answer);
 	tcase_add_test(tcase, test_request_ambiguous_lengths_are_refused);
 	tcase_add_test(tcase, test_request_connection_is_kept);
 	tcase_add_test(tcase, test_request_port_in_use_names_the_remedy);
