@@ -1,0 +1,598 @@
+#include "store/blob.h"
+
+#include "base/file.h"
+#include "base/map.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define MAPPED_MAX (1ull << 30) /* bytes kept mapped, unless the options say */
+#define MAPPED_FILES 4096	/* files kept mapped: the kernel allows 65,530 mappings */
+#define COPY_BYTES (256 * 1024)
+#define PATH_ROOM 512
+
+static const char *const dirs[BLOB_KINDS] = {"packs", "recipes", "maps"};
+
+/* A mapping; the first member is what callers see. */
+struct view {
+	struct blob blob;
+	struct blobs *blobs;
+	unsigned refs;		    /* the cache's own included */
+	struct entry *entry;	    /* that keeps it; NULL: not kept */
+	struct view *newer, *older; /* among those kept */
+};
+
+struct entry {
+	struct view *view; /* NULL: not mapped */
+};
+
+struct blobs {
+	char *dir, *tmp;
+	struct ledger *ledger;
+	uint64_t reserve, mapped_max;
+	pthread_rwlock_t gate;
+	pthread_mutex_t lock; /* guards all below and the views */
+	struct map *index[BLOB_KINDS];
+	struct view *newest, *oldest;
+	uint64_t mapped, mapped_bytes;
+	uint64_t sequence; /* of names in tmp/ */
+};
+
+const char *blob_kind_name(enum blob_kind kind)
+{
+	static const char *const names[BLOB_KINDS] = {"pack", "recipe", "map"};
+
+	return names[kind];
+}
+
+struct ledger *blobs_ledger(const struct blobs *blobs)
+{
+	return blobs->ledger;
+}
+
+const char *blobs_tmp(const struct blobs *blobs)
+{
+	return blobs->tmp;
+}
+
+static void path_of(const struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		    char out[static PATH_ROOM])
+{
+	char hex[DIGEST_HEX];
+
+	digest_hex(name, hex);
+	snprintf(out, PATH_ROOM, "%s/%s/%.2s/%s", blobs->dir, dirs[kind], hex, hex);
+}
+
+/* ---- Opening. ---- */
+
+static int name_learn(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
+{
+	struct entry *entry = calloc(1, sizeof(*entry));
+
+	return entry ? map_put(blobs->index[kind], name->bytes, DIGEST_LEN, entry) : -1;
+}
+
+/* One directory of 256: what is not a digest with the right beginning is none of ours. */
+static int dir_learn(struct blobs *blobs, enum blob_kind kind, unsigned first, struct err *err)
+{
+	char path[PATH_ROOM];
+	struct digest name;
+	struct dirent *item;
+	int result = 0;
+
+	snprintf(path, sizeof(path), "%s/%s/%02x", blobs->dir, dirs[kind], first);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_sys(err, "cannot make directory %s", path);
+	DIR *dir = opendir(path);
+	if (!dir)
+		return err_sys(err, "cannot read directory %s", path);
+	while (!result && (item = readdir(dir)))
+		if (digest_parse(&name, item->d_name) == 0 && name.bytes[0] == first)
+			result = name_learn(blobs, kind, &name) < 0 ? err_nomem(err) : 0;
+	closedir(dir);
+	return result;
+}
+
+static int kind_learn(struct blobs *blobs, enum blob_kind kind, struct err *err)
+{
+	char path[PATH_ROOM];
+
+	snprintf(path, sizeof(path), "%s/%s", blobs->dir, dirs[kind]);
+	blobs->index[kind] = map_new(free);
+	if (!blobs->index[kind])
+		return err_nomem(err);
+	if (file_mkdirs(path, 0700, err) < 0)
+		return -1;
+	for (unsigned first = 0; first < 256; first++)
+		if (dir_learn(blobs, kind, first, err) < 0)
+			return -1;
+	return file_sync_dir(path, err);
+}
+
+/* Nobody can finish what an earlier run left in tmp/, but for uploads. */
+static int tmp_clear(struct blobs *blobs, struct err *err)
+{
+	struct dirent *item;
+
+	if (file_mkdirs(blobs->tmp, 0700, err) < 0)
+		return -1;
+	DIR *dir = opendir(blobs->tmp);
+	if (!dir)
+		return err_sys(err, "cannot read directory %s", blobs->tmp);
+	while ((item = readdir(dir)))
+		if (!strncmp(item->d_name, "blob-", 5))
+			unlinkat(dirfd(dir), item->d_name, 0);
+	closedir(dir);
+	return file_sync_dir(blobs->dir, err);
+}
+
+int blobs_open(struct blobs **ret_blobs, const struct blobs_options *options, struct err *err)
+{
+	AUTO(blobs_free) struct blobs *blobs = calloc(1, sizeof(*blobs));
+
+	if (!blobs)
+		return err_nomem(err);
+	pthread_mutex_init(&blobs->lock, NULL);
+	pthread_rwlock_init(&blobs->gate, NULL);
+	blobs->ledger = options->ledger;
+	blobs->reserve = options->reserve;
+	blobs->mapped_max = options->mapped_max ? options->mapped_max : MAPPED_MAX;
+	if (strlen(options->dir) > PATH_ROOM - 100)
+		return err_set(err, ERR_INVALID, "the data directory's path is longer than %d bytes",
+			       PATH_ROOM - 100);
+	blobs->dir = strdup(options->dir);
+	if (!blobs->dir || asprintf(&blobs->tmp, "%s/tmp", options->dir) < 0) {
+		blobs->tmp = NULL;
+		return err_nomem(err);
+	}
+	if (tmp_clear(blobs, err) < 0)
+		return -1;
+	for (int kind = 0; kind < BLOB_KINDS; kind++)
+		if (kind_learn(blobs, kind, err) < 0)
+			return -1;
+	*ret_blobs = TAKE(blobs);
+	return 0;
+}
+
+static void view_free(struct view *view)
+{
+	munmap((void *)(uintptr_t)view->blob.bytes, view->blob.len);
+	free(view);
+}
+
+void blobs_free(struct blobs *blobs)
+{
+	if (!blobs)
+		return;
+	while (blobs->newest) {
+		struct view *view = blobs->newest;
+		blobs->newest = view->older;
+		view_free(view);
+	}
+	for (int kind = 0; kind < BLOB_KINDS; kind++)
+		map_free(blobs->index[kind]);
+	pthread_rwlock_destroy(&blobs->gate);
+	pthread_mutex_destroy(&blobs->lock);
+	free(blobs->tmp);
+	free(blobs->dir);
+	free(blobs);
+}
+
+/* ---- Mappings; all static functions here are called with the lock held. ---- */
+
+static void kept_unlink(struct blobs *blobs, struct view *view)
+{
+	*(view->newer ? &view->newer->older : &blobs->newest) = view->older;
+	*(view->older ? &view->older->newer : &blobs->oldest) = view->newer;
+	view->newer = view->older = NULL;
+}
+
+static void kept_link(struct blobs *blobs, struct view *view)
+{
+	view->older = blobs->newest;
+	*(view->older ? &view->older->newer : &blobs->oldest) = view;
+	blobs->newest = view;
+}
+
+/* The cache gives view up; returns it when nobody else holds it. */
+static struct view *kept_drop(struct blobs *blobs, struct view *view)
+{
+	kept_unlink(blobs, view);
+	view->entry->view = NULL;
+	view->entry = NULL;
+	blobs->mapped--;
+	blobs->mapped_bytes -= view->blob.len;
+	return --view->refs ? NULL : view;
+}
+
+/* What must go to stay in bounds, chained by older; freed by the caller without the lock. */
+static struct view *kept_trim(struct blobs *blobs)
+{
+	struct view *freed = NULL;
+
+	while (blobs->oldest &&
+	       (blobs->mapped > MAPPED_FILES || blobs->mapped_bytes > blobs->mapped_max)) {
+		struct view *view = kept_drop(blobs, blobs->oldest);
+		if (view) {
+			view->older = freed;
+			freed = view;
+		}
+	}
+	return freed;
+}
+
+static void views_free(struct view *view)
+{
+	while (view) {
+		struct view *older = view->older;
+		view_free(view);
+		view = older;
+	}
+}
+
+/* ---- Reading. ---- */
+
+static int absent(enum blob_kind kind, struct err *err)
+{
+	return err_set(err, ERR_NOT_FOUND, "there is no such %s", blob_kind_name(kind));
+}
+
+int blob_fd(struct blobs *blobs, enum blob_kind kind, const struct digest *name, struct err *err)
+{
+	char path[PATH_ROOM];
+
+	if (!blob_exists(blobs, kind, name))
+		return absent(kind, err);
+	path_of(blobs, kind, name, path);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? err_sys(err, "cannot open %s", path) : fd;
+}
+
+static struct view *view_new(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+			     struct err *err)
+{
+	AUTO_FD int fd = blob_fd(blobs, kind, name, err);
+	struct stat st;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) < 0 || st.st_size == 0) {
+		err_set(err, ERR_CORRUPT, "a %s is empty: verify the store", blob_kind_name(kind));
+		return NULL;
+	}
+	struct view *view = calloc(1, sizeof(*view));
+	if (!view) {
+		err_nomem(err);
+		return NULL;
+	}
+	view->blob.len = (uint64_t)st.st_size;
+	view->blob.bytes = mmap(NULL, view->blob.len, PROT_READ, MAP_SHARED, fd, 0);
+	if (view->blob.bytes == MAP_FAILED) {
+		err_sys(err, "cannot map a %s", blob_kind_name(kind));
+		free(view);
+		return NULL;
+	}
+	view->blobs = blobs;
+	view->refs = 1;
+	return view;
+}
+
+/* The one kept under name, now also the caller's; NULL: none.  The lock is held. */
+static struct view *kept_get(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
+{
+	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
+	struct view *view = entry ? entry->view : NULL;
+
+	if (!view)
+		return NULL;
+	kept_unlink(blobs, view);
+	kept_link(blobs, view);
+	view->refs++;
+	return view;
+}
+
+/* Keep view, unless another was kept meanwhile (then that is the answer), or the name is gone. */
+static struct view *kept_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+			     struct view *view)
+{
+	struct view *freed = NULL;
+
+	pthread_mutex_lock(&blobs->lock);
+	struct view *other = kept_get(blobs, kind, name);
+	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
+	if (!other && entry) {
+		view->entry = entry;
+		entry->view = view;
+		view->refs++;
+		blobs->mapped++;
+		blobs->mapped_bytes += view->blob.len;
+		kept_link(blobs, view);
+		freed = kept_trim(blobs);
+	}
+	pthread_mutex_unlock(&blobs->lock);
+	views_free(freed);
+	if (!other)
+		return view;
+	view_free(view);
+	return other;
+}
+
+struct blob *blob_get(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		      struct err *err)
+{
+	pthread_mutex_lock(&blobs->lock);
+	struct view *view = kept_get(blobs, kind, name);
+	pthread_mutex_unlock(&blobs->lock);
+	if (view)
+		return &view->blob;
+	view = view_new(blobs, kind, name, err);
+	return view ? &kept_put(blobs, kind, name, view)->blob : NULL;
+}
+
+static struct view *view_of(struct blob *blob)
+{
+	return (struct view *)blob;
+}
+
+struct blob *blob_ref(struct blob *blob)
+{
+	struct view *view = view_of(blob);
+
+	pthread_mutex_lock(&view->blobs->lock);
+	view->refs++;
+	pthread_mutex_unlock(&view->blobs->lock);
+	return blob;
+}
+
+void blob_unref(struct blob *blob)
+{
+	if (!blob)
+		return;
+	struct view *view = view_of(blob);
+	pthread_mutex_lock(&view->blobs->lock);
+	unsigned left = --view->refs;
+	pthread_mutex_unlock(&view->blobs->lock);
+	if (!left)
+		view_free(view);
+}
+
+bool blob_exists(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
+{
+	pthread_mutex_lock(&blobs->lock);
+	bool exists = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
+	pthread_mutex_unlock(&blobs->lock);
+	return exists;
+}
+
+/* ---- Writing. ---- */
+
+int blobs_room(const struct blobs *blobs, uint64_t bytes, struct err *err)
+{
+	struct statvfs st;
+
+	if (statvfs(blobs->dir, &st) < 0)
+		return err_sys(err, "cannot look at the disk of %s", blobs->dir);
+	uint64_t available = (uint64_t)st.f_bavail * st.f_frsize;
+	if (available >= blobs->reserve && available - blobs->reserve >= bytes)
+		return 0;
+	return err_set(err, ERR_FULL,
+		       "the disk has %llu MiB left, of which %llu are reserved: make room and try"
+		       " again",
+		       (unsigned long long)(available >> 20),
+		       (unsigned long long)(blobs->reserve >> 20));
+}
+
+static void file_name(struct blobs *blobs, struct blob_file *file)
+{
+	pthread_mutex_lock(&blobs->lock);
+	unsigned long long n = ++blobs->sequence;
+	pthread_mutex_unlock(&blobs->lock);
+	snprintf(file->path, sizeof(file->path), "%s/blob-%ld-%llu", blobs->tmp, (long)getpid(), n);
+}
+
+int blob_file_new(struct blobs *blobs, struct blob_file *ret_file, struct err *err)
+{
+	struct blob_file file;
+
+	file_name(blobs, &file);
+	file.fd = open(file.path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (file.fd < 0)
+		return err_sys(err, "cannot create %s", file.path);
+	*ret_file = file;
+	return 0;
+}
+
+static int copy(int from, uint64_t len, int to, struct err *err)
+{
+	char *bytes = malloc(COPY_BYTES);
+	int result = bytes ? 0 : err_nomem(err);
+
+	for (uint64_t at = 0; !result && at < len;) {
+		size_t n = len - at < COPY_BYTES ? (size_t)(len - at) : COPY_BYTES;
+		result = file_pread_all(from, bytes, n, (int64_t)at, err);
+		if (!result)
+			result = file_write_all(to, bytes, n, err);
+		at += n;
+	}
+	free(bytes);
+	return result;
+}
+
+int blob_file_adopt(struct blobs *blobs, int fd, uint64_t len, struct blob_file *ret_file,
+		    struct err *err)
+{
+	char link[64];
+	struct blob_file file;
+	struct stat st;
+
+	file_name(blobs, &file);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) == 0 && st.st_nlink == 0 && (uint64_t)st.st_size == len &&
+	    linkat(AT_FDCWD, link, AT_FDCWD, file.path, AT_SYMLINK_FOLLOW) == 0) {
+		file.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (file.fd < 0) {
+			unlink(file.path);
+			return err_sys(err, "cannot duplicate a descriptor");
+		}
+		*ret_file = file;
+		return 0;
+	}
+	if (blob_file_new(blobs, &file, err) < 0)
+		return -1;
+	if (copy(fd, len, file.fd, err) < 0) {
+		blob_file_done(&file);
+		return -1;
+	}
+	*ret_file = file;
+	return 0;
+}
+
+void blob_file_done(struct blob_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->path[0])
+		unlink(file->path);
+	file->fd = -1;
+	file->path[0] = 0;
+}
+
+/* The name exists from now on; a mapping of what it named before is given up. */
+static int name_publish(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
+{
+	struct view *freed = NULL;
+	int result = 0;
+
+	pthread_mutex_lock(&blobs->lock);
+	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
+	if (!entry)
+		result = name_learn(blobs, kind, name);
+	else if (entry->view)
+		freed = kept_drop(blobs, entry->view);
+	pthread_mutex_unlock(&blobs->lock);
+	views_free(freed);
+	return result;
+}
+
+int blob_publish(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		 struct blob_file *file, struct err *err)
+{
+	char path[PATH_ROOM];
+
+	path_of(blobs, kind, name, path);
+	if (file_commit(file->fd, file->path, path, err) < 0)
+		return -1;
+	file->path[0] = 0; /* it is the blob's now */
+	return name_publish(blobs, kind, name) < 0 ? err_nomem(err) : 0;
+}
+
+int blob_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+	     const void *bytes, size_t len, struct err *err)
+{
+	struct blob_file file;
+
+	if (blob_file_new(blobs, &file, err) < 0)
+		return -1;
+	int result = file_write_all(file.fd, bytes, len, err);
+	if (!result)
+		result = blob_publish(blobs, kind, name, &file, err);
+	blob_file_done(&file);
+	return result;
+}
+
+int blob_remove(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		struct err *err)
+{
+	char path[PATH_ROOM];
+	struct view *freed = NULL;
+
+	pthread_mutex_lock(&blobs->lock);
+	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
+	if (entry && entry->view)
+		freed = kept_drop(blobs, entry->view);
+	map_remove(blobs->index[kind], name->bytes, DIGEST_LEN);
+	pthread_mutex_unlock(&blobs->lock);
+	views_free(freed);
+	path_of(blobs, kind, name, path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_sys(err, "cannot remove %s", path);
+	return 0;
+}
+
+void blobs_enter(struct blobs *blobs)
+{
+	pthread_rwlock_rdlock(&blobs->gate);
+}
+
+bool blobs_enter_alone(struct blobs *blobs)
+{
+	return pthread_rwlock_trywrlock(&blobs->gate) == 0;
+}
+
+void blobs_leave(struct blobs *blobs)
+{
+	pthread_rwlock_unlock(&blobs->gate);
+}
+
+/* ---- Looking over. ---- */
+
+int blobs_list(struct blobs *blobs, enum blob_kind kind, struct digest **ret_names,
+	       size_t *ret_count, struct err *err)
+{
+	const void *key;
+	size_t at = 0, n = 0;
+
+	pthread_mutex_lock(&blobs->lock);
+	size_t count = map_count(blobs->index[kind]);
+	struct digest *names = calloc(count + 1, sizeof(*names));
+	while (names && n < count && map_next(blobs->index[kind], &at, &key, NULL, NULL))
+		memcpy(names[n++].bytes, key, DIGEST_LEN);
+	pthread_mutex_unlock(&blobs->lock);
+	if (!names)
+		return err_nomem(err);
+	*ret_names = names;
+	*ret_count = n;
+	return 0;
+}
+
+int blob_stat(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+	      uint64_t *ret_len, int64_t *ret_changed, struct err *err)
+{
+	char path[PATH_ROOM];
+	struct stat st;
+
+	path_of(blobs, kind, name, path);
+	if (stat(path, &st) < 0)
+		return err_sys(err, "cannot look at %s", path);
+	if (ret_len)
+		*ret_len = (uint64_t)st.st_size;
+	if (ret_changed)
+		*ret_changed = st.st_mtime;
+	return 0;
+}
+
+void blobs_stats(struct blobs *blobs, struct blobs_stats *ret_stats)
+{
+	struct blobs_stats stats = {.disk_reserve = blobs->reserve};
+	struct statvfs st;
+
+	if (statvfs(blobs->dir, &st) == 0)
+		stats.disk_free = (uint64_t)st.f_bavail * st.f_frsize;
+	pthread_mutex_lock(&blobs->lock);
+	for (int kind = 0; kind < BLOB_KINDS; kind++)
+		stats.count[kind] = map_count(blobs->index[kind]);
+	stats.mapped = blobs->mapped;
+	stats.mapped_bytes = blobs->mapped_bytes;
+	pthread_mutex_unlock(&blobs->lock);
+	*ret_stats = stats;
+}
