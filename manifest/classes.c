@@ -204,7 +204,8 @@ static int rule_read(struct class_rule *rule, const json_t *object, const struct
 	const char *class = json_string_value(json_object_get(object, "class"));
 	if (!class || !json_name_ok(class))
 		return err_set(err, ERR_INVALID,
-			       "class: must be a name of lower-case letters, digits, '.', '_', '-'");
+			       "class: must be a name of lower-case letters, digits, '.', '_', "
+			       "'-'");
 	if (!(rule->class = arena_strdup(reader->arena, class)))
 		return err_nomem(err);
 	if (matcher_read(rule, object, reader, err) == 0)

@@ -2,7 +2,8 @@
  *
  *   {"schema":1,"version":7,"rules":[
  *     {"class":"android-8g","needs":["cond/1"],"any":[
- *       {"all":[{"attr":"ram_mib","op":"ge","value":7168},{"attr":"npu","op":"has","value":"ane"}]}]},
+ *       {"all":[{"attr":"ram_mib","op":"ge","value":7168},
+ *               {"attr":"npu","op":"has","value":"hexagon_v75"}]}]},
  *     {"class":"other"}]}
  *
  * Operators: eq ne in not_in ge le for integers and versions; eq ne in not_in for texts; has lacks
@@ -71,8 +72,9 @@ int classes_parse(struct class_rules *rules, const json_t *document, struct aren
 /* Read rules as a server does before publishing: what a device would skip or ignore is refused,
  * and so is a rule that no device can reach: after an unconditional one; contradicting itself; or
  * with each of its alternatives covered by one alternative of an earlier rule.  (A rule covered
- * only by several alternatives together is not found out.)  Takes time quadratic in the rules.  ERR_INVALID with the path, as in
- * rules[3]: any[0]: all[1]: op: ... */
+ * only by several alternatives together is not found out.)  ERR_INVALID with the path, as in
+ * rules[3]: any[0]: all[1]: op: ...
+ * Takes time quadratic in the rules: about a second for the largest document. */
 int classes_lint(struct class_rules *rules, const json_t *document, struct arena *arena,
 		 struct err *err) CHECKED;
 

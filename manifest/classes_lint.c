@@ -1,6 +1,6 @@
-/* Which rules can no device reach?  An alternative is a conjunction; it lies within another when it
- * implies each of the other's conditions.  What it implies about an attribute is decided from its
- * own conditions on that attribute alone, which is exact: attributes do not depend on each other. */
+/* Which rules can no device reach?  An alternative is a conjunction; it lies within another when
+ * it implies each of the other's conditions.  What it implies about an attribute is decided from
+ * its own conditions on that attribute alone, which is exact: attributes are independent. */
 #include "manifest/classes_internal.h"
 
 #define FEW_VALUES CLASS_VALUES /* small integer ranges are listed rather than reasoned about */

@@ -22,14 +22,14 @@
 #define MANIFEST_REVOKED 256
 #define MANIFEST_EXTRA (64 * 1024) /* bytes of routing, and of probes */
 #define MANIFEST_FILE_NAME 128	   /* bytes */
-#define MANIFEST_ARENA ((size_t)4 * 1024 * 1024) /* enough for any document within the limits */
+#define MANIFEST_ARENA ((size_t)4 * 1024 * 1024) /* enough for any within the limits */
 
 struct manifest_file {
 	const char *name; /* last segment of the target's path */
 	int64_t length;	  /* raw bytes */
 	struct digest sha256; /* of the raw bytes */
 	struct digest recipe;
-	int64_t stored_cap; /* bytes that fetching it may cost; the device stops at 1.1 times this */
+	int64_t stored_cap; /* bytes that fetching it may cost; devices stop at 1.1 times this */
 };
 
 /* Its targets' paths are model/release/tier/name. */
@@ -75,7 +75,8 @@ struct manifest_install {
 	bool metered;  /* also on a metered network; default false */
 	bool charging; /* only while charging; default false */
 	bool idle;     /* only while idle; default false */
-	int64_t hour_from, hour_to; /* local hours [from, to), over midnight if from > to; equal: any */
+	/* Local hours [from, to), over midnight if from > to; equal: any hour. */
+	int64_t hour_from, hour_to;
 	int64_t disk_mib; /* for all models together; 0: no budget */
 };
 

@@ -51,7 +51,7 @@ struct facts {
 	const struct runtime *runtimes; /* that the app has */
 	unsigned runtime_count;
 	int64_t disk_free_mib; /* -1: not known, meets no requirement */
-	int64_t ram_mib;       /* that a model may take; -1: not known, then attrs' ram_mib counts */
+	int64_t ram_mib;       /* that a model may take; -1: not known, attrs' ram_mib counts */
 };
 
 /* Read requirements as a device does: an unknown member is kept in ->unknown.  object may be NULL:

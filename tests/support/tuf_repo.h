@@ -50,16 +50,19 @@ static inline json_t *repo_root_body(const struct repo_keys *keys, int64_t versi
 {
 	struct public_key root[2] = {keys->key[KEY_ROOT][root_first % 3].public,
 				     keys->key[KEY_ROOT][(root_first + 1) % 3].public};
+	const struct public_key *timestamp = &keys->key[KEY_TIMESTAMP][online].public;
+	const struct public_key *snapshot = &keys->key[KEY_SNAPSHOT][online].public;
+	const struct public_key *targets = &keys->key[KEY_TARGETS][online].public;
+	const struct tuf_root_spec spec = {
+		.version = version,
+		.expires = expires,
+		.roles = {[TUF_ROOT] = {root, 2, 2},
+			  [TUF_TIMESTAMP] = {timestamp, 1, 1},
+			  [TUF_SNAPSHOT] = {snapshot, 1, 1},
+			  [TUF_TARGETS] = {targets, 1, 1}},
+	};
 	struct err err;
-	json_t *body = tuf_root_body(
-		&(struct tuf_root_spec){
-			.version = version,
-			.expires = expires,
-			.roles = {[TUF_ROOT] = {root, 2, 2},
-				  [TUF_TIMESTAMP] = {&keys->key[KEY_TIMESTAMP][online].public, 1, 1},
-				  [TUF_SNAPSHOT] = {&keys->key[KEY_SNAPSHOT][online].public, 1, 1},
-				  [TUF_TARGETS] = {&keys->key[KEY_TARGETS][online].public, 1, 1}}},
-		&err);
+	json_t *body = tuf_root_body(&spec, &err);
 	ck_assert_msg(body != NULL, "%s", err.text);
 	return body;
 }

@@ -115,7 +115,8 @@ START_TEST(test_classes_explain_every_rule_until_the_match)
 		"{'class':'new','needs':['cond/2'],'any':[{'all':[{'attr':'os','op':'eq',"
 		"'value':'android'}]}]},"
 		"{'class':'radio','any':[{'all':[{'attr':'radio','op':'eq','value':'5g'}]}]},"
-		"{'class':'mid','any':[{'all':[{'attr':'os_version','op':'in','value':[[13],[14]]}]}]},"
+		"{'class':'mid','any':[{'all':[{'attr':'os_version','op':'in',"
+		"'value':[[13],[14]]}]}]},"
 		"{'class':'other'}]}");
 	json_auto_t *attributes =
 		json_of("{'os':'android','ram_mib':4096,'os_version':[14],'cpu':['dotprod']}");

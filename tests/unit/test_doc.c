@@ -164,7 +164,7 @@ START_TEST(test_doc_a_manifest_may_be_empty)
 }
 END_TEST
 
-/* The member at a path of `flotilla` (or of the body, from a leading '/') replaced; NULL: removed. */
+/* The member at a path of `flotilla` (from a leading '/': of the body) replaced; NULL: removed. */
 static const struct {
 	const char *path, *json, *why;
 } spoiled[] = {

@@ -159,7 +159,8 @@ START_TEST(test_variant_what_is_not_known_meets_nothing)
 	/* Without a better figure the device's memory counts. */
 	struct requires requires;
 	struct err err;
-	json_auto_t *attributes = json_of("{'ram_mib':4096}"), *object = json_of("{'ram_mib':4096}");
+	json_auto_t *attributes = json_of("{'ram_mib':4096}");
+	json_auto_t *object = json_of("{'ram_mib':4096}");
 	ck_assert_int_eq(attrs_parse(&attrs, attributes, arena, &err), 0);
 	ck_assert_int_eq(requires_parse(&requires, object, arena, &err), 0);
 	ck_assert(requires_met(&requires, &attrs, &facts, &err));
@@ -198,7 +199,8 @@ START_TEST(test_variant_requirements_survive_being_written)
 	struct requires requires, none;
 	struct err err;
 	json_auto_t *object = json_of("{'runtime':{'llama.cpp':'4000.1','mlc':'2'},'os_version':"
-				      "{'ge':'14','le':'15.9'},'disk_free_mib':3000,'ram_mib':2700}");
+				      "{'ge':'14','le':'15.9'},'disk_free_mib':3000,"
+				      "'ram_mib':2700}");
 	ck_assert_int_eq(requires_parse_strict(&requires, object, arena, &err), 0);
 	json_auto_t *written = requires_json(&requires);
 	ck_assert(json_equal(written, object));
