@@ -1,5 +1,5 @@
 /* app.h -- the whole daemon, assembled: what handlers reach through rq->app.
- * Threads: const after app_start() but for feeds; each part says itself who may call it. */
+ * Threads: const after app_start() but for the atomics; each part says itself who may call it. */
 #ifndef SERVER_APP_H
 #define SERVER_APP_H
 
@@ -32,7 +32,10 @@ struct app {
 	struct engine *engine;
 	struct auth *auth;
 	struct metrics *metrics;
-	struct workers *workers;
+	struct workers *workers; /* the admin listener's */
+	struct workers *bulk;	 /* the device listener's, so that neither starves the other */
+	void *replies;		 /* ready answers of the device listener; api_device.c's */
+	atomic_bool disk_low;	 /* less than reserve_mib is free; looked at twice a second */
 	struct listener *device, *admin;
 	atomic_uint feeds;	/* answers being fed; feed.c */
 	int lock_fd;		/* the data directory's lock */

@@ -358,7 +358,7 @@ static int begin_post(struct exchange *x, struct err *err)
 	if (exchange_pause(x, err) < 0)
 		return -1;
 	x->stage = STAGE_BEGIN;
-	if (workers_post(x->loop->app->workers, &x->job, &x->err) < 0) {
+	if (workers_post(x->loop->workers, &x->job, &x->err) < 0) {
 		x->drop = true;
 		exchange_resume(x);
 	}
@@ -439,7 +439,7 @@ static int work_post(struct exchange *x)
 		return answer_queue(x);
 	}
 	x->stage = STAGE_WORK;
-	if (workers_post(x->loop->app->workers, &x->job, &err) < 0) {
+	if (workers_post(x->loop->workers, &x->job, &err) < 0) {
 		problem_set(x, &err);
 		exchange_resume(x);
 	}

@@ -29,6 +29,7 @@ struct loop {
 	struct app *app;
 	const struct route_table *table;
 	const struct route *rows; /* the table's rows; a row's place is its counter's */
+	struct workers *workers; /* the pool for ON_WORKER rows and feeds */
 	unsigned index;	  /* among the loops of this process, for ids and counters */
 	unsigned listener; /* LISTENER_DEVICE or LISTENER_ADMIN */
 	bool own_date;	  /* the clock runs fast: answers carry our own Date */

@@ -72,7 +72,7 @@ static ssize_t fill_post(struct feed *feed)
 	if (exchange_pause(feed->exchange, &err) < 0)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	feed->state = FILLING;
-	if (workers_post(feed->app->workers, &feed->job, &err) == 0)
+	if (workers_post(feed->exchange->loop->workers, &feed->job, &err) == 0)
 		return 0;
 	feed->state = BROKEN;
 	exchange_resume(feed->exchange);

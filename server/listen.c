@@ -246,6 +246,8 @@ static void *sweeper_main(void *arg)
 
 	while (!atomic_load(&listener->stopping)) {
 		clock_sleep_ms(SWEEP_MS);
+		if (listener->spec.tick)
+			listener->spec.tick(listener->app);
 		for (unsigned i = 0; i < listener->loop_count; i++)
 			loop_sweep(&listener->loops[i], clock_monotonic_ms());
 	}
@@ -310,6 +312,7 @@ static void loop_init(struct loop *loop, const struct listener *listener, unsign
 	*loop = (struct loop){.app = app,
 			      .table = listener->table,
 			      .rows = spec->rows,
+			      .workers = spec->workers,
 			      .index = spec->first_loop + i,
 			      .listener = spec->listener,
 			      .own_date = app->clock.speed != 1,

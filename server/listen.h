@@ -26,7 +26,9 @@ struct listener_spec {
 	unsigned first_loop;	  /* index of its first loop among the process's, see metrics.h */
 	unsigned max_connections; /* all loops together; more wait in the backlog */
 	unsigned memory;	  /* bytes a connection may use for head and buffers */
+	struct workers *workers;  /* for ON_WORKER rows; borrowed */
 	bool guard_host;
+	void (*tick)(struct app *app); /* called twice a second by the sweeper; may be NULL */
 	const char *spool_dir;		 /* for BODY_SPOOL */
 	const char *tls_cert, *tls_key; /* PEM texts; NULL: no TLS */
 };

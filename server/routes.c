@@ -34,7 +34,7 @@ const struct route routes[] = {
 	  .summary = "The DSSE envelope of a variant" },
 
 	/* Devices: bytes. */
-	{ GET, "/v1/packs/{sha256}", ROLE_ANYONE, api_pack, DEVICE,
+	{ GET, "/v1/packs/{sha256}", ROLE_ANYONE, api_pack, DEVICE_WORKER,
 	  .summary = "A pack of chunks; single ranges" },
 	{ GET, "/v1/recipes/{sha256}", ROLE_ANYONE, api_recipe, DEVICE_WORKER,
 	  .summary = "A file's recipe: its chunks' digests" },

@@ -225,6 +225,7 @@ static void setup(void)
 	app.metrics = metrics_new(2);
 	ck_assert_ptr_nonnull(app.metrics);
 	ck_assert_int_eq(workers_new(&app.workers, 2, 16, NULL, NULL, 0, &err), 0);
+	spec.workers = app.workers;
 	ck_assert_msg(listener_new(&listener, &app, &spec, &err) == 0, "%s", err.text);
 	ck_assert_msg(listener_start(listener, &err) == 0, "%s", err.text);
 }
