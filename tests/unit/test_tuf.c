@@ -96,12 +96,13 @@ START_TEST(test_tuf_documents_come_in_order)
 	repo_accept(&trust, &repo, TUF_ROOT, TUF_TIMESTAMP, NOW);
 	repo_refuse(&trust, TUF_TARGETS, &repo.doc[TUF_TARGETS], NOW, TUF_ORDER);
 	repo_accept(&trust, &repo, TUF_SNAPSHOT, TUF_TARGETS, NOW);
-	/* After a new timestamp the snapshot comes first. */
+	/* After a new timestamp the snapshot comes first, also for the targets of the old one. */
+	AUTO_BUF struct buf old = BUF_INIT(65536);
+	buf_add(&old, repo.doc[TUF_TARGETS].data, repo.doc[TUF_TARGETS].len);
 	repo_publish(&repo, 2, 0, false, LATER);
 	repo_accept(&trust, &repo, TUF_TIMESTAMP, TUF_TIMESTAMP, NOW);
 	ck_assert(tuf_expires(&trust) == INT64_MIN);
-	struct err err;
-	ck_assert_int_lt(repo_offer(&trust, TUF_TARGETS, &repo.doc[TUF_TARGETS], NOW, &err), 0);
+	repo_refuse(&trust, TUF_TARGETS, &old, NOW, TUF_ORDER);
 	repo_accept(&trust, &repo, TUF_SNAPSHOT, TUF_TARGETS, NOW);
 	ck_assert_int_eq(trust.version[TUF_TARGETS], 2);
 }
@@ -299,6 +300,77 @@ START_TEST(test_tuf_a_root_that_changes_no_key_forgets_nothing)
 	ck_assert_ptr_nonnull(trust.body[TUF_TARGETS]);
 	repo_publish(&repo, 6, 0, false, LATER);
 	repo_refuse(&trust, TUF_TIMESTAMP, &repo.doc[TUF_TIMESTAMP], NOW, TUF_ROLLBACK);
+}
+END_TEST
+
+START_TEST(test_tuf_new_targets_keys_forget_only_targets)
+{
+	struct err err;
+	AUTO_TUF struct tuf_trust trust;
+	AUTO_REPO struct repo repo;
+	tuf_init(&trust);
+	repo_init(&repo, "a", false);
+	repo_accept(&trust, &repo, TUF_ROOT, TUF_TARGETS, NOW);
+	const struct repo_keys *keys = &repo.keys;
+	const struct public_key root[2] = {keys->key[KEY_ROOT][0].public,
+					   keys->key[KEY_ROOT][1].public};
+	const struct tuf_root_spec spec = {
+		.version = 2,
+		.expires = LATER,
+		.roles = {{root, 2, 2},
+			  {&keys->key[KEY_TIMESTAMP][0].public, 1, 1},
+			  {&keys->key[KEY_SNAPSHOT][0].public, 1, 1},
+			  {&keys->key[KEY_TARGETS][1].public, 1, 1}},
+	};
+	repo_sign(&repo.doc[TUF_ROOT], tuf_root_body(&spec, &err), keys, KEY_ROOT, 0, 2);
+	repo_accept(&trust, &repo, TUF_ROOT, TUF_ROOT, NOW);
+	ck_assert_ptr_null(trust.body[TUF_TARGETS]);
+	ck_assert_ptr_nonnull(trust.body[TUF_SNAPSHOT]);
+	repo_refuse(&trust, TUF_TARGETS, &repo.doc[TUF_TARGETS], NOW, TUF_THRESHOLD);
+}
+END_TEST
+
+START_TEST(test_tuf_rules_go_when_their_delegation_changes)
+{
+	struct err err;
+	AUTO_TUF struct tuf_trust trust;
+	AUTO_REPO struct repo repo;
+	tuf_init(&trust);
+	repo_init(&repo, "index", true);
+	repo_accept(&trust, &repo, TUF_ROOT, TUF_RULES, NOW);
+	repo_publish(&repo, 2, 0, true, LATER);
+	repo_accept(&trust, &repo, TUF_TIMESTAMP, TUF_TARGETS, NOW);
+	ck_assert_ptr_nonnull(trust.body[TUF_RULES]);
+	ck_assert(tuf_expires(&trust) == INT64_MIN); /* those of version 1 still */
+	/* Version 3 hands the rules to another key; rules.json itself stays. */
+	json_t *content = repo_content(&repo.keys, false);
+	const struct tuf_key_set other = {&repo.keys.key[KEY_RULES][1].public, 1, 1};
+	json_object_set_new(content, "delegations",
+			    tuf_delegations_json(&other, "rules.json", &err));
+	repo_sign(&repo.doc[TUF_TARGETS], tuf_targets_body(3, LATER, content, &err), &repo.keys,
+		  KEY_TARGETS, 0, 1);
+	repo_sign(&repo.doc[TUF_SNAPSHOT], repo_snapshot_body(&repo, 3, 3, true, LATER),
+		  &repo.keys, KEY_SNAPSHOT, 0, 1);
+	repo_sign(&repo.doc[TUF_TIMESTAMP], repo_timestamp_body(&repo, 3, 3, LATER), &repo.keys,
+		  KEY_TIMESTAMP, 0, 1);
+	repo_accept(&trust, &repo, TUF_TIMESTAMP, TUF_TARGETS, NOW);
+	ck_assert_ptr_null(trust.body[TUF_RULES]);
+}
+END_TEST
+
+START_TEST(test_tuf_thresholds_can_be_reached)
+{
+	AUTO_TUF struct tuf_trust trust;
+	AUTO_REPO struct repo repo;
+	tuf_init(&trust);
+	repo_init(&repo, "a", false);
+	for (int threshold = 0; threshold <= 3; threshold += 3) {
+		json_t *body = repo_root_body(&repo.keys, 1, LATER, 0, 0);
+		json_t *role = json_object_get(json_object_get(body, "roles"), "targets");
+		json_object_set_new(role, "threshold", json_integer(threshold));
+		repo_sign(&repo.doc[TUF_ROOT], body, &repo.keys, KEY_ROOT, 0, 2);
+		repo_refuse(&trust, TUF_ROOT, &repo.doc[TUF_ROOT], NOW, TUF_MALFORMED);
+	}
 }
 END_TEST
 
@@ -535,6 +607,9 @@ int main(void)
 	tcase_add_test(all, test_tuf_bytes_must_be_those_named);
 	tcase_add_test(all, test_tuf_roots_chain_and_rotate_every_key);
 	tcase_add_test(all, test_tuf_a_root_that_changes_no_key_forgets_nothing);
+	tcase_add_test(all, test_tuf_new_targets_keys_forget_only_targets);
+	tcase_add_test(all, test_tuf_rules_go_when_their_delegation_changes);
+	tcase_add_test(all, test_tuf_thresholds_can_be_reached);
 	tcase_add_test(all, test_tuf_root_versions_go_up_by_one);
 	tcase_add_test(all, test_tuf_thresholds_count_distinct_keys);
 	tcase_add_test(all, test_tuf_key_ids_are_recomputed);
