@@ -12,6 +12,7 @@
 
 struct auth;	  /* server/auth.h */
 struct blobs;	  /* store/blob.h */
+struct device_replies;
 struct config;	  /* server/config.h */
 struct engine;	  /* rollout/engine.h */
 struct intake;	  /* telemetry/intake.h */
@@ -34,7 +35,7 @@ struct app {
 	struct metrics *metrics;
 	struct workers *workers; /* the admin listener's */
 	struct workers *bulk;	 /* the device listener's, so that neither starves the other */
-	void *replies;		 /* ready answers of the device listener; api_device.c's */
+	struct device_replies *replies; /* server/device.h */
 	atomic_bool disk_low;	 /* less than reserve_mib is free; looked at twice a second */
 	struct listener *device, *admin;
 	atomic_uint feeds;	/* answers being fed; feed.c */

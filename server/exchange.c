@@ -116,6 +116,16 @@ int exchange_suspend(struct exchange *x, route_handler *then, void *then_arg, st
 	return 0;
 }
 
+void *exchange_then_arg(const struct exchange *x)
+{
+	return x->then_arg;
+}
+
+struct loop *exchange_loop(const struct exchange *x)
+{
+	return x->loop;
+}
+
 void exchange_resume(struct exchange *x)
 {
 	struct loop *loop = x->loop; /* x may be gone once the loop has it back */

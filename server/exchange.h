@@ -23,6 +23,7 @@
 
 struct MHD_Connection;
 struct MHD_Daemon;
+struct snapshot;
 
 /* One event loop: a single-thread daemon of the library on its own listening socket. */
 struct loop {
@@ -38,6 +39,8 @@ struct loop {
 	const char *spool_dir;
 	struct loop_counters *counters;
 	struct MHD_Daemon *daemon;
+	struct snapshot *snapshot; /* the loop's reference to the published documents ... */
+	uint64_t generation;	   /* ... and which it is; see manifest/publish.h */
 	uint64_t sequence;	/* of request ids; the loop's */
 	atomic_uint active;	/* requests between their first callback and completion */
 	atomic_uint suspended;	/* those that wait for a worker or the ledger */
@@ -95,6 +98,8 @@ void exchange_body(const struct exchange *exchange, const char **ret_bytes, size
 int exchange_suspend(struct exchange *exchange, route_handler *then, void *then_arg,
 		     struct err *err) CHECKED;
 void exchange_resume(struct exchange *exchange);
+void *exchange_then_arg(const struct exchange *exchange);
+struct loop *exchange_loop(const struct exchange *exchange);
 /* feed.c's: as exchange_suspend() while an answer is being sent. */
 int exchange_pause(struct exchange *exchange, struct err *err) CHECKED;
 
