@@ -1,0 +1,42 @@
+/* journal.h -- what happened (events, with their evidence) and who did it (audit).
+ * The audit is a chain: each row's hash covers its content and the hash before it, so that a row
+ * cannot be changed or taken out unnoticed.
+ *   hash = SHA-256(prev || canonical {"action","actor","data","request","resource","seq","t"})
+ * Threads: any, each with its own struct db; functions that write, only inside a ledger function. */
+#ifndef MANIFEST_JOURNAL_H
+#define MANIFEST_JOURNAL_H
+
+#include "base/cc.h"
+#include "base/err.h"
+#include "store/db.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+extern const struct sql_set journal_sql;
+
+struct journal_event {
+	int64_t t;
+	const char *kind;	    /* "lane.rolled_back" */
+	const char *rollout, *class; /* NULL: none */
+	const char *actor;	    /* token name, or "engine" */
+	json_t *data;		    /* borrowed; NULL: {} */
+};
+int journal_event(struct db *db, const struct journal_event *event, struct err *err) CHECKED;
+/* [{seq, t, kind, rollout, class, actor, data}] with seq > after, at most limit; rollout NULL: all. */
+int journal_events(struct db *db, const char *rollout, int64_t after, int64_t limit,
+		   json_t **ret_items, struct err *err) CHECKED;
+
+struct journal_entry {
+	int64_t t;
+	const char *actor, *action, *resource; /* "ci", "release.publish", "assistant@2.1.0" */
+	const char *request;		       /* request id; "" none */
+	json_t *data;			       /* borrowed; NULL: {} */
+};
+int journal_audit(struct db *db, const struct journal_entry *entry, struct err *err) CHECKED;
+int journal_audits(struct db *db, int64_t after, int64_t limit, json_t **ret_items,
+		   struct err *err) CHECKED;
+/* Walk the whole chain; ERR_CORRUPT names the first row that does not fit. */
+int journal_verify(struct db *db, int64_t *ret_rows, struct err *err) CHECKED;
+
+#endif

@@ -1,0 +1,31 @@
+/* keystore.h -- the seeds and the epoch on disk.
+ *   keys/online.seed  0600, 64 hex digits: keys of timestamp, snapshot, targets and rules
+ *   keys/root.seed    0600, only with development keys: roots are signed at once, and loudly
+ *   epoch             raised when a backup was restored; kept outside the database
+ * Secrets stay in struct keystore and are wiped by keystore_done().
+ * Threads: filled at start, then read by any. */
+#ifndef MANIFEST_KEYSTORE_H
+#define MANIFEST_KEYSTORE_H
+
+#include "base/cc.h"
+#include "base/err.h"
+#include "manifest/keys.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct keystore {
+	struct key_seed online, root; /* secret */
+	bool development;	      /* root is there */
+	int64_t epoch;		      /* from 1 */
+};
+
+/* Make what is not there yet under data_dir; development also makes root.seed. */
+int keystore_init(const char *data_dir, bool development, struct err *err) CHECKED;
+/* online_file: where the online seed is instead (a systemd credential); NULL: the usual place. */
+int keystore_load(struct keystore *keys, const char *data_dir, const char *online_file,
+		  struct err *err) CHECKED;
+void keystore_done(struct keystore *keys);
+#define AUTO_KEYSTORE __attribute__((cleanup(keystore_done)))
+
+#endif

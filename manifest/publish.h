@@ -1,0 +1,93 @@
+/* publish.h -- signed documents: made inside the transaction that caused them, served from an
+ * immutable snapshot that is swapped in once that transaction is durable.
+ * One TUF repository a (channel, class), plus the index repository.  Versions always rise
+ * (epoch * 10^6 + n), also when an older release is named again.  A restart publishes the same
+ * bytes: documents are rows.
+ * Timestamps live a day and are signed anew after half of it; snapshots and manifests live three
+ * days and are signed anew daily; both are spread by a hash of the repository's name.  Numbered
+ * documents stay a week.
+ * Threads: publish_* only inside ledger functions; publisher_snapshot() and snapshot_* from any. */
+#ifndef MANIFEST_PUBLISH_H
+#define MANIFEST_PUBLISH_H
+
+#include "base/cc.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "manifest/keystore.h"
+#include "store/db.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+extern const struct sql_set publish_sql;
+
+struct publisher;
+
+/* How long caches may keep a document. */
+enum doc_cache {
+	DOC_IMMUTABLE, /* its name is its version or digest */
+	DOC_SHORT      /* replaced in place: timestamp.json, manifest.json */
+};
+
+/* One document; immutable but for its reference count. */
+struct doc {
+	atomic_uint refs;
+	enum doc_cache cache;
+	char *path;  /* "/v1/c/stable/android-8g/tuf/timestamp.json" */
+	char *bytes; /* shared with the file's other names through blob */
+	size_t len;
+	char etag[35]; /* with its quotes */
+	int64_t expires; /* UTC seconds, own time */
+	void *reply;	 /* a finished response, made by the hook */
+	void (*reply_free)(void *reply);
+};
+
+struct snapshot; /* path -> doc */
+
+/* clock is borrowed for ever; keys are copied. */
+int publisher_new(struct publisher **ret_publisher, const struct keystore *keys,
+		  const struct clock *clock, struct err *err) CHECKED;
+void publisher_free(struct publisher *publisher); /* NULL is fine */
+DEFINE_AUTO(struct publisher, publisher_free)
+/* Called for every new document before anyone can see it; set before publisher_load(). */
+void publisher_on_doc(struct publisher *publisher, void (*fn)(void *arg, struct doc *doc),
+		      void *arg);
+/* Fill the snapshot from the database, at start. */
+int publisher_load(struct publisher *publisher, struct db *db, struct err *err) CHECKED;
+
+/* ---- inside ledger functions ---- */
+
+/* Make the manifest of (channel, class) anew from offers, catalog and settings, sign and store what
+ * changed, and have it swapped in after the commit.  Nothing changes when the content is the same.
+ * ERR_CONFLICT when the clock guard refuses to sign. */
+int publish_repo(struct publisher *publisher, struct db *db, const char *channel,
+		 const char *class, struct err *err) CHECKED;
+/* Every class of every channel, and the index: after rules, channels or settings changed. */
+int publish_all(struct publisher *publisher, struct db *db, struct err *err) CHECKED;
+/* Sign anew what is due, at most limit repositories; forget documents older than a week.
+ * *ret_signed: how many repositories were signed. */
+int publish_due(struct publisher *publisher, struct db *db, int64_t limit, int64_t *ret_signed,
+		struct err *err) CHECKED;
+
+/* ---- readers ---- */
+
+/* The current snapshot, referenced: snapshot_unref() it. */
+struct snapshot *publisher_snapshot(struct publisher *publisher);
+/* Changes with every swap: a reader that keeps a reference asks only this. */
+uint64_t publisher_generation(const struct publisher *publisher);
+void snapshot_unref(struct snapshot *snapshot); /* NULL is fine */
+/* No lock, no allocation; borrowed from the snapshot; NULL: none. */
+const struct doc *snapshot_find(const struct snapshot *snapshot, const char *path);
+
+struct publisher_stats {
+	uint64_t signed_documents, swaps, refusals;
+	unsigned documents, repositories;
+	int64_t first_expiry; /* the earliest of any current timestamp or manifest; 0: none */
+};
+void publisher_stats(struct publisher *publisher, struct publisher_stats *ret_stats);
+bool publisher_development(const struct publisher *publisher);
+/* Why the clock guard refuses to sign now; false when it does not. */
+bool publisher_clock_doubt(struct publisher *publisher, char out[static 200]);
+
+#endif
