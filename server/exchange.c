@@ -18,7 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HEAD_MS 15000		    /* a request's head may take this long */
 #define IDLE_MS 75000		    /* between two requests */
 #define BODY_MS 30000		    /* a body: this, and ... */
 #define SLOWEST_BYTES_MS 8	    /* ... a millisecond for so many bytes, either way */
@@ -52,7 +51,7 @@ struct exchange *exchange_open(struct loop *loop, struct MHD_Connection *connect
 	reply_init(&x->reply);
 	x->rq.body_fd = -1;
 	buf_init(&x->body, JSON_MAX);
-	deadline_set(x, HEAD_MS);
+	deadline_set(x, loop->head_ms);
 	metrics_add(&loop->counters->connections, 1);
 	pthread_mutex_lock(&loop->lock);
 	x->next = loop->exchanges;
@@ -567,5 +566,5 @@ void exchange_end(struct exchange *x)
 	x->err.status = ERR_NONE;
 	x->stage = STAGE_IDLE;
 	atomic_fetch_sub_explicit(&x->loop->active, 1, memory_order_relaxed);
-	deadline_set(x, IDLE_MS + HEAD_MS);
+	deadline_set(x, IDLE_MS + x->loop->head_ms);
 }

@@ -36,6 +36,7 @@ struct loop {
 	bool own_date;	  /* the clock runs fast: answers carry our own Date */
 	bool access_log;  /* a line for every request */
 	bool guard_host;  /* admin: Host and Origin are checked */
+	unsigned head_ms; /* deadline of a request's head */
 	const char *spool_dir;
 	struct loop_counters *counters;
 	struct MHD_Daemon *daemon;

@@ -20,6 +20,7 @@
 #define IDLE_S 75  /* the library closes idle connections after this */
 #define BACKLOG 1024
 #define SWEEP_MS 500
+#define HEAD_MS 15000
 
 struct listener {
 	struct app *app;
@@ -318,6 +319,7 @@ static void loop_init(struct loop *loop, const struct listener *listener, unsign
 			      .own_date = app->clock.speed != 1,
 			      .access_log = app->access_log,
 			      .guard_host = spec->guard_host,
+			      .head_ms = spec->head_ms ? spec->head_ms : HEAD_MS,
 			      .spool_dir = spec->spool_dir,
 			      .counters = metrics_loop(app->metrics, spec->first_loop + i)};
 	pthread_mutex_init(&loop->lock, NULL);

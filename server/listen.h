@@ -29,6 +29,7 @@ struct listener_spec {
 	struct workers *workers;  /* for ON_WORKER rows; borrowed */
 	bool guard_host;
 	void (*tick)(struct app *app); /* called twice a second by the sweeper; may be NULL */
+	unsigned head_ms;		 /* a request's head may take this long; 0: 15 s */
 	const char *spool_dir;		 /* for BODY_SPOOL */
 	const char *tls_cert, *tls_key; /* PEM texts; NULL: no TLS */
 };

@@ -213,6 +213,7 @@ static void setup(void)
 				     .loops = 2,
 				     .max_connections = 64,
 				     .memory = 16384,
+				     .head_ms = 700,
 				     .spool_dir = dir};
 
 	curl_global_init(CURL_GLOBAL_ALL);
@@ -534,6 +535,32 @@ START_TEST(test_request_connection_is_kept)
 }
 END_TEST
 
+/* A header every 100 ms keeps the connection busy, so only the sweeper can end it. */
+START_TEST(test_request_slow_heads_are_swept)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)listener_port(listener)),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0), sent = 0;
+	const char *text = "GET /match HTTP/1.1\r\nHost: x\r\n";
+	char byte;
+
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+	while (sent < 50 && send(fd, "A: b\r\n", 6, MSG_NOSIGNAL) == 6) {
+		sent++;
+		usleep(100000);
+		if (recv(fd, &byte, 1, MSG_DONTWAIT) == 0)
+			break;
+	}
+	close(fd);
+	ck_assert_int_lt(sent, 40);
+	ck_assert_uint_eq(listener_swept(listener), 1);
+	ck_assert_int_eq(ask("GET", "/later", NULL, 0, NULL), 202);
+	forget();
+}
+END_TEST
+
 START_TEST(test_request_port_in_use_names_the_remedy)
 {
 	char address[32];
@@ -591,6 +618,7 @@ int main(void)
 	tcase_add_test(tcase, test_request_fed_answer);
 	tcase_add_test(tcase, test_request_ambiguous_lengths_are_refused);
 	tcase_add_test(tcase, test_request_connection_is_kept);
+	tcase_add_test(tcase, test_request_slow_heads_are_swept);
 	tcase_add_test(tcase, test_request_port_in_use_names_the_remedy);
 	tcase_add_test(tcase, test_request_loopback_addresses);
 	srunner_run_all(runner, CK_NORMAL);
