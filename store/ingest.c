@@ -83,28 +83,39 @@ struct pack_row {
 	uint32_t bytes;
 	const struct pack_index *index;
 	int64_t now;
+	const struct also *also;
 };
 
 static int pack_row_add(struct db *db, void *arg, struct err *err)
 {
 	const struct pack_row *row = arg;
 
-	return inventory_pack_add(db, row->name, row->bytes, row->index, row->now, err);
+	if (inventory_pack_add(db, row->name, row->bytes, row->index, row->now, err) < 0)
+		return -1;
+	return also_run(row->also, db, NULL, err);
+}
+
+/* File, then row. */
+static int pack_keep(struct blobs *blobs, struct pack_row *row, struct blob_file *file,
+		     struct err *err)
+{
+	if (blob_publish(blobs, BLOB_PACK, row->name, file, err) < 0)
+		return -1;
+	return ledger_run(blobs_ledger(blobs), pack_row_add, row, err);
 }
 
 int ingest_made_pack(struct blobs *blobs, const struct digest *name, uint32_t bytes,
 		     const struct pack_index *index, struct blob_file *file, int64_t now,
 		     struct err *err)
 {
-	struct pack_row row = {name, bytes, index, now};
+	struct pack_row row = {name, bytes, index, now, NULL};
 
-	if (blob_publish(blobs, BLOB_PACK, name, file, err) < 0)
-		return -1;
-	return ledger_run(blobs_ledger(blobs), pack_row_add, &row, err);
+	return pack_keep(blobs, &row, file, err);
 }
 
 static int pack_take(struct blobs *blobs, const struct digest *name, int fd, uint64_t len,
-		     int64_t now, struct ingest_result *ret_result, struct err *err)
+		     int64_t now, const struct also *also, struct ingest_result *ret_result,
+		     struct err *err)
 {
 	AUTO(pack_index_free) struct pack_index *index = NULL;
 	struct blob_file file;
@@ -112,7 +123,8 @@ static int pack_take(struct blobs *blobs, const struct digest *name, int fd, uin
 	if (pack_check(fd, len, name, &index, err) < 0 ||
 	    blob_file_adopt(blobs, fd, len, &file, err) < 0)
 		return -1;
-	int result = ingest_made_pack(blobs, name, (uint32_t)len, index, &file, now, err);
+	struct pack_row row = {name, (uint32_t)len, index, now, also};
+	int result = pack_keep(blobs, &row, &file, err);
 	blob_file_done(&file);
 	if (!result)
 		*ret_result = (struct ingest_result){index->count, false};
@@ -134,7 +146,7 @@ static int pack_again(struct blobs *blobs, const struct digest *name, int64_t no
 		err->status = ERR_CORRUPT;
 		return -1;
 	}
-	struct pack_row row = {name, (uint32_t)len, index, now};
+	struct pack_row row = {name, (uint32_t)len, index, now, NULL};
 	if (ledger_run(blobs_ledger(blobs), pack_row_add, &row, err) < 0)
 		return -1;
 	*ret_result = (struct ingest_result){index->count, true};
@@ -142,7 +154,8 @@ static int pack_again(struct blobs *blobs, const struct digest *name, int64_t no
 }
 
 int ingest_pack(struct blobs *blobs, struct db *db, const struct digest *name, int fd,
-		uint64_t len, int64_t now, struct ingest_result *ret_result, struct err *err)
+		uint64_t len, int64_t now, const struct also *also,
+		struct ingest_result *ret_result, struct err *err)
 {
 	if (blobs_room(blobs, 0, err) < 0)
 		return -1;
@@ -150,7 +163,7 @@ int ingest_pack(struct blobs *blobs, struct db *db, const struct digest *name, i
 	int there = blob_exists(blobs, BLOB_PACK, name) ? inventory_pack(db, name, err) : 0;
 	int result = there;
 	if (there == 0)
-		result = pack_take(blobs, name, fd, len, now, ret_result, err);
+		result = pack_take(blobs, name, fd, len, now, also, ret_result, err);
 	else if (there > 0)
 		result = pack_again(blobs, name, now, ret_result, err);
 	blobs_leave(blobs);
@@ -314,6 +327,7 @@ struct recipe_row {
 	struct recipe_info info;
 	const struct chunkmap *map; /* NULL: it was there already */
 	int64_t now;
+	const struct also *also;
 };
 
 /* The packs are still there: blobs_enter() keeps them. */
@@ -328,13 +342,15 @@ static int recipe_row_add(struct db *db, void *arg, struct err *err)
 					 : err_set(err, ERR_CONFLICT,
 						   "recipe: a pack was removed: push again");
 	}
-	return inventory_recipe_add(db, &row->info, row->now, err);
+	if (inventory_recipe_add(db, &row->info, row->now, err) < 0)
+		return -1;
+	return also_run(row->also, db, &row->info, err);
 }
 
 /* Map, recipe, row: in this order, each durable before the next. */
 static int recipe_keep(struct blobs *blobs, const struct recipe *recipe, struct chunkmap *map,
-		       const struct buf *encoded, int64_t now, struct recipe_info *ret_info,
-		       struct err *err)
+		       const struct buf *encoded, int64_t now, const struct also *also,
+		       struct recipe_info *ret_info, struct err *err)
 {
 	AUTO_BUF struct buf places = BUF_INIT(CHUNKMAP_BYTES_MAX);
 
@@ -349,11 +365,26 @@ static int recipe_keep(struct blobs *blobs, const struct recipe *recipe, struct 
 					  .stored = (int64_t)map->stored,
 					  .format = recipe->format},
 				 .map = map,
-				 .now = now};
+				 .now = now,
+				 .also = also};
 	if (ledger_run(blobs_ledger(blobs), recipe_row_add, &row, err) < 0)
 		return -1;
 	*ret_info = row.info;
 	return 0;
+}
+
+/* Whether the recipe's map is there and so are its packs; one that lost a pack is made anew. */
+static int map_whole(struct blobs *blobs, const struct digest *name, struct err *err)
+{
+	AUTO(chunkmap_free) struct chunkmap *map = NULL;
+	AUTO(blob_unref) struct blob *blob = blob_get(blobs, BLOB_MAP, name, err);
+
+	if (!blob || chunkmap_parse(&map, blob->bytes, blob->len, err) < 0)
+		return err->status == ERR_SYSTEM ? -1 : 0;
+	for (uint32_t i = 0; i < map->pack_count; i++)
+		if (!blob_exists(blobs, BLOB_PACK, &map->packs[i].digest))
+			return 0;
+	return 1;
 }
 
 /* 1 and *ret_info: it was there, and is remembered as wanted now; 0: it is new. */
@@ -362,8 +393,11 @@ static int recipe_again(struct blobs *blobs, struct db *db, const struct digest 
 {
 	struct recipe_row row = {.now = now};
 
-	if (!blob_exists(blobs, BLOB_RECIPE, name) || !blob_exists(blobs, BLOB_MAP, name))
+	if (!blob_exists(blobs, BLOB_RECIPE, name))
 		return 0;
+	int whole = map_whole(blobs, name, err);
+	if (whole <= 0)
+		return whole;
 	if (inventory_recipe(db, name, &row.info, err) < 0)
 		return err->status == ERR_NOT_FOUND ? 0 : -1;
 	if (ledger_run(blobs_ledger(blobs), recipe_row_add, &row, err) < 0)
@@ -373,7 +407,8 @@ static int recipe_again(struct blobs *blobs, struct db *db, const struct digest 
 }
 
 static int recipe_take(struct blobs *blobs, struct db *db, const struct recipe *recipe, bool check,
-		       int64_t now, struct recipe_info *ret_info, struct err *err)
+		       int64_t now, const struct also *also, struct recipe_info *ret_info,
+		       struct err *err)
 {
 	AUTO_BUF struct buf encoded = BUF_INIT(RECIPE_BYTES_MAX);
 	AUTO(chunkmap_free) struct chunkmap *map = NULL;
@@ -388,18 +423,18 @@ static int recipe_take(struct blobs *blobs, struct db *db, const struct recipe *
 		return -1;
 	if (check && file_check(blobs, recipe, map, err) < 0)
 		return -1;
-	return recipe_keep(blobs, recipe, map, &encoded, now, ret_info, err);
+	return recipe_keep(blobs, recipe, map, &encoded, now, also, ret_info, err);
 }
 
 int ingest_recipe(struct blobs *blobs, struct db *db, const void *bytes, size_t len, int64_t now,
-		  struct recipe_info *ret_info, struct err *err)
+		  const struct also *also, struct recipe_info *ret_info, struct err *err)
 {
 	AUTO(recipe_free) struct recipe *recipe = NULL;
 
 	if (recipe_parse(&recipe, bytes, len, err) < 0)
 		return -1;
 	blobs_enter(blobs);
-	int result = recipe_take(blobs, db, recipe, true, now, ret_info, err);
+	int result = recipe_take(blobs, db, recipe, true, now, also, ret_info, err);
 	blobs_leave(blobs);
 	return result;
 }
@@ -407,7 +442,7 @@ int ingest_recipe(struct blobs *blobs, struct db *db, const void *bytes, size_t 
 int ingest_made_recipe(struct blobs *blobs, struct db *db, const struct recipe *recipe,
 		       int64_t now, struct recipe_info *ret_info, struct err *err)
 {
-	return recipe_take(blobs, db, recipe, false, now, ret_info, err);
+	return recipe_take(blobs, db, recipe, false, now, NULL, ret_info, err);
 }
 
 /* ---- What is missing. ---- */

@@ -1,7 +1,8 @@
 /* ingest.h -- taking in packs and recipes, believing nothing: every chunk is decoded and hashed
  * against its footer before a pack is kept, and a recipe is kept only when its chunks, decoded,
  * have the SHA-256 it states.
- * What returns 0 is durable.  Everything may be repeated: the second time changes nothing.
+ * What returns 0 is durable.  Everything may be repeated: the second time changes nothing, and also
+ * (NULL: nothing) is not run again.
  * Memory: about 10 MiB for a pack; for a recipe 10 MiB and 100 bytes a chunk.
  * Errors: ERR_INVALID and ERR_TOO_LARGE for what breaks the format, ERR_UNTRUSTED for bytes that are
  * not what their name or footer says, ERR_CONFLICT for a recipe over chunks that are not stored,
@@ -31,8 +32,8 @@ struct ingest_result {
 /* The pack in the first len bytes of fd, which must have the SHA-256 name.  fd may be an unlinked
  * file in blobs_tmp(), which then becomes the pack without a copy. */
 int ingest_pack(struct blobs *blobs, struct db *db, const struct digest *name, int fd,
-		uint64_t len, int64_t now, struct ingest_result *ret_result,
-		struct err *err) CHECKED;
+		uint64_t len, int64_t now, const struct also *also,
+		struct ingest_result *ret_result, struct err *err) CHECKED;
 /* As ingest_pack() for a pack made here, of which index and name are known to be right; in
  * blobs_enter().  file becomes the store's. */
 int ingest_made_pack(struct blobs *blobs, const struct digest *name, uint32_t bytes,
@@ -41,7 +42,7 @@ int ingest_made_pack(struct blobs *blobs, const struct digest *name, uint32_t by
 
 /* The recipe in len bytes. */
 int ingest_recipe(struct blobs *blobs, struct db *db, const void *bytes, size_t len, int64_t now,
-		  struct recipe_info *ret_info, struct err *err) CHECKED;
+		  const struct also *also, struct recipe_info *ret_info, struct err *err) CHECKED;
 /* As ingest_recipe() for a recipe made here from bytes that were hashed: nothing is decoded.  In
  * blobs_enter(). */
 int ingest_made_recipe(struct blobs *blobs, struct db *db, const struct recipe *recipe,

@@ -114,6 +114,12 @@ int inventory_recipe_add(struct db *db, const struct recipe_info *info, int64_t 
 	return stmt_run(q, err);
 }
 
+int also_run(const struct also *also, struct db *db, const struct recipe_info *info,
+	     struct err *err)
+{
+	return also ? also->fn(db, also->arg, info, err) : 0;
+}
+
 /* ---- Packs and chunks. ---- */
 
 int inventory_pack(struct db *db, const struct digest *pack, struct err *err)

@@ -35,6 +35,15 @@ int inventory_file(struct db *db, const struct digest *sha256, struct recipe_inf
 int inventory_recipe_add(struct db *db, const struct recipe_info *info, int64_t now,
 			 struct err *err) CHECKED;
 
+/* What a caller wants written in the same transaction as the store's own rows: who did it. */
+struct also {
+	/* Runs last in the ledger function; info is the recipe's where there is one, else NULL. */
+	int (*fn)(struct db *db, void *arg, const struct recipe_info *info, struct err *err);
+	void *arg;
+};
+int also_run(const struct also *also, struct db *db, const struct recipe_info *info,
+	     struct err *err) CHECKED; /* also NULL: nothing */
+
 /* ---- Packs and chunks. ---- */
 
 struct chunk_place {

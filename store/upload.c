@@ -100,6 +100,7 @@ struct creation {
 	const struct upload_spec *spec;
 	const struct upload *upload;
 	int64_t now;
+	const struct also *also;
 };
 
 static int row_add(struct db *db, void *arg, struct err *err)
@@ -126,7 +127,7 @@ static int row_add(struct db *db, void *arg, struct err *err)
 		stmt_digest(q, "$sha256", &upload->sha256);
 	stmt_int(q, "$now", creation->now);
 	stmt_int(q, "$expires", upload->expires);
-	return stmt_run(q, err);
+	return stmt_run(q, err) < 0 ? -1 : also_run(creation->also, db, NULL, err);
 }
 
 /* ---- Creating and asking. ---- */
@@ -154,13 +155,13 @@ static int file_create(struct blobs *blobs, const char *path, struct err *err)
 }
 
 int upload_create(struct blobs *blobs, const struct upload_spec *spec, int64_t now,
-		  struct upload *ret_upload, struct err *err)
+		  const struct also *also, struct upload *ret_upload, struct err *err)
 {
 	struct upload upload = {.id = "u",
 				.length = spec->length,
 				.has_sha256 = spec->sha256,
 				.expires = now + UPLOAD_LEASE_S};
-	struct creation creation = {spec, &upload, now};
+	struct creation creation = {spec, &upload, now, also};
 	uint8_t random[16];
 	char path[PATH_ROOM];
 
@@ -321,6 +322,7 @@ struct finishing {
 	const char *id;
 	const struct recipe_info *info;
 	int64_t expires;
+	const struct also *also;
 };
 
 static int row_finish(struct db *db, void *arg, struct err *err)
@@ -335,7 +337,7 @@ static int row_finish(struct db *db, void *arg, struct err *err)
 	stmt_int(q, "$expires", finishing->expires);
 	if (stmt_changes(q, &changed, err) < 0)
 		return -1;
-	return changed ? 0 : unknown(err);
+	return changed ? also_run(finishing->also, db, finishing->info, err) : unknown(err);
 }
 
 /* What the client says now and what it said at creation must agree. */
@@ -363,13 +365,13 @@ static int finish_again(struct db *db, const struct upload *upload, const struct
 }
 
 static int finish_open(struct blobs *blobs, struct db *db, const struct upload *upload,
-		       const struct digest *sha256, int64_t now, struct recipe_info *ret_info,
-		       struct err *err)
+		       const struct digest *sha256, int64_t now, const struct also *also,
+		       struct recipe_info *ret_info, struct err *err)
 {
 	char path[PATH_ROOM];
 	int64_t end;
 	struct recipe_info info;
-	struct finishing finishing = {upload->id, &info, now + UPLOAD_LEASE_S};
+	struct finishing finishing = {upload->id, &info, now + UPLOAD_LEASE_S, also};
 	AUTO_FD int fd = file_claim(blobs, upload->id, err);
 
 	if (fd < 0 || durable_end(fd, &end, err) < 0)
@@ -388,8 +390,8 @@ static int finish_open(struct blobs *blobs, struct db *db, const struct upload *
 }
 
 int upload_finish(struct blobs *blobs, struct db *db, const char *id, const char *token,
-		  const struct digest *sha256, int64_t now, struct recipe_info *ret_info,
-		  struct err *err)
+		  const struct digest *sha256, int64_t now, const struct also *also,
+		  struct recipe_info *ret_info, struct err *err)
 {
 	struct upload upload;
 	const struct digest *wanted;
@@ -401,7 +403,7 @@ int upload_finish(struct blobs *blobs, struct db *db, const char *id, const char
 		return -1;
 	if (upload.finished)
 		return finish_again(db, &upload, wanted, ret_info, err);
-	return finish_open(blobs, db, &upload, wanted, now, ret_info, err);
+	return finish_open(blobs, db, &upload, wanted, now, also, ret_info, err);
 }
 
 /* ---- Dropping. ---- */
@@ -414,23 +416,31 @@ static int row_drop(struct db *db, const char *id, struct err *err)
 	return stmt_run(q, err);
 }
 
+struct dropping {
+	const char *id;
+	const struct also *also;
+};
+
 static int row_drop_one(struct db *db, void *arg, struct err *err)
 {
-	const struct upload *upload = arg;
+	const struct dropping *dropping = arg;
 
-	return row_drop(db, upload->id, err);
+	if (row_drop(db, dropping->id, err) < 0)
+		return -1;
+	return also_run(dropping->also, db, NULL, err);
 }
 
 int upload_drop(struct blobs *blobs, struct db *db, const char *id, const char *token,
-		struct err *err)
+		const struct also *also, struct err *err)
 {
+	struct dropping dropping = {id, also};
 	struct upload upload;
 	char path[PATH_ROOM];
 
 	if (!id_ok(id))
 		return unknown(err);
 	if (row_get(db, id, token, &upload, err) < 0 ||
-	    ledger_run(blobs_ledger(blobs), row_drop_one, &upload, err) < 0)
+	    ledger_run(blobs_ledger(blobs), row_drop_one, &dropping, err) < 0)
 		return -1;
 	path_of(blobs, id, path);
 	unlink(path);

@@ -47,8 +47,9 @@ struct upload_spec {
 	const struct digest *sha256; /* NULL: not stated */
 };
 
+/* also (NULL: nothing) here and below: see inventory.h. */
 int upload_create(struct blobs *blobs, const struct upload_spec *spec, int64_t now,
-		  struct upload *ret_upload, struct err *err) CHECKED;
+		  const struct also *also, struct upload *ret_upload, struct err *err) CHECKED;
 int upload_get(struct blobs *blobs, struct db *db, const char *id, const char *token,
 	       struct upload *ret_upload, struct err *err) CHECKED;
 
@@ -65,10 +66,10 @@ int upload_appended(struct blobs *blobs, const char *id, int fd, int64_t now,
 /* The whole file is there: check, cut, store.  sha256 (NULL: as stated at creation, or none).
  * Repeated: the same answer. */
 int upload_finish(struct blobs *blobs, struct db *db, const char *id, const char *token,
-		  const struct digest *sha256, int64_t now, struct recipe_info *ret_info,
-		  struct err *err) CHECKED;
+		  const struct digest *sha256, int64_t now, const struct also *also,
+		  struct recipe_info *ret_info, struct err *err) CHECKED;
 int upload_drop(struct blobs *blobs, struct db *db, const char *id, const char *token,
-		struct err *err) CHECKED;
+		const struct also *also, struct err *err) CHECKED;
 
 /* Drop those whose lease is over, and files in tmp/ that no row names; tells how many. */
 int upload_expire(struct blobs *blobs, struct db *db, int64_t now, unsigned *ret_dropped,
