@@ -59,7 +59,7 @@ static struct block *block_for(struct arena *arena, size_t size)
 void *arena_alloc(struct arena *arena, size_t size)
 {
 	const size_t align = alignof(max_align_t);
-	if (size > arena->left || size > SIZE_MAX - align)
+	if (size > arena->left || size > PTRDIFF_MAX / 2)
 		return NULL;
 	const size_t whole = (size + align - 1) / align * align;
 	struct block *block = block_for(arena, whole);
@@ -67,7 +67,7 @@ void *arena_alloc(struct arena *arena, size_t size)
 		return NULL;
 	void *memory = block->bytes + block->used;
 	block->used += whole;
-	arena->left -= size;
+	arena->left -= whole < arena->left ? whole : arena->left;
 	return memory;
 }
 

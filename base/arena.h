@@ -8,7 +8,7 @@
 
 struct arena;
 
-/* max: bytes handed out at the most.  NULL without memory. */
+/* max: bytes handed out at the most, each piece counted in units of 16.  NULL without memory. */
 struct arena *arena_new(size_t max) CHECKED;
 void arena_free(struct arena *arena); /* NULL is fine */
 DEFINE_AUTO(struct arena, arena_free)

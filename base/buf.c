@@ -35,14 +35,14 @@ void *buf_grow(struct buf *buf, size_t len)
 {
 	if (buf->failed)
 		return NULL;
-	if (len > buf->max - buf->len)
+	if (len > buf->max - buf->len || len >= (size_t)PTRDIFF_MAX - buf->len)
 		return refuse(buf, true);
 	const size_t need = buf->len + len + 1;
 	if (need > buf->room) {
 		size_t room = buf->room ? buf->room : 64;
 		while (room < need)
 			room *= 2;
-		if (room > buf->max + 1)
+		if (room - 1 > buf->max)
 			room = buf->max + 1;
 		char *data = realloc(buf->data, room);
 		if (!data)

@@ -1,8 +1,12 @@
 #include "base/clock.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <string.h>
 #include <time.h>
+
+/* What four digits of a year can say: 1000-01-01T00:00:00Z to 9999-12-31T23:59:59Z. */
+#define FIRST_S (-30610224000)
+#define LAST_S 253402300799
 
 static int64_t now_ms(clockid_t id)
 {
@@ -43,23 +47,23 @@ int64_t clock_s(const struct clock *clock)
 
 int64_t clock_wait_ms(const struct clock *clock, int64_t own_ms)
 {
-	const int64_t real = own_ms / clock->speed;
+	const int64_t real = own_ms / clock->speed + (own_ms % clock->speed > 0);
 	return real < 1 ? 1 : real;
 }
 
 void clock_sleep_ms(int64_t ms)
 {
 	struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	while (nanosleep(&left, &left))
+	while (nanosleep(&left, &left) && errno == EINTR)
 		;
 }
 
 void clock_text(int64_t s, char out[static CLOCK_TEXT])
 {
 	struct tm tm;
-	const time_t t = (time_t)s;
-	if (!gmtime_r(&t, &tm) || !strftime(out, CLOCK_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		strcpy(out, "1970-01-01T00:00:00Z");
+	const time_t t = s < FIRST_S ? FIRST_S : s > LAST_S ? LAST_S : s;
+	gmtime_r(&t, &tm);
+	strftime(out, CLOCK_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
 int clock_parse(int64_t *ret_s, const char *text)

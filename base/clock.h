@@ -22,14 +22,15 @@ void clock_fast(struct clock *clock, int64_t own_ms, int64_t speed);
 
 int64_t clock_ms(const struct clock *clock);
 int64_t clock_s(const struct clock *clock);
-/* Real milliseconds to wait until own time has moved by own_ms; at least 1. */
+/* Real milliseconds to wait until own time has moved by at least own_ms; at least 1. */
 int64_t clock_wait_ms(const struct clock *clock, int64_t own_ms);
 
 int64_t clock_wall_ms(void);	  /* real, unscaled */
 int64_t clock_monotonic_ms(void); /* never jumps; for timeouts and rates */
-void clock_sleep_ms(int64_t ms);  /* real */
+void clock_sleep_ms(int64_t ms);  /* real; not at all when ms is negative */
 
 #define CLOCK_TEXT 21 /* "YYYY-MM-DDTHH:MM:SSZ" and a NUL */
+/* Times outside the years 1000 to 9999 are written as the nearest end of them. */
 void clock_text(int64_t s, char out[static CLOCK_TEXT]);
 /* Exactly that form; -1 otherwise. */
 int clock_parse(int64_t *ret_s, const char *text) CHECKED;

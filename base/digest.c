@@ -3,6 +3,7 @@
 #include "base/hex.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,26 @@ static void must(int ok)
 	abort();
 }
 
+static EVP_MD *fetched;
+
+static void fetch(void)
+{
+	fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+	must(fetched != NULL);
+}
+
+/* Fetched once for the process: EVP_sha256() is looked up again, under a lock that all threads
+ * share, at each use, which costs more than hashing a short text. */
+static const EVP_MD *sha256(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, fetch);
+	return fetched;
+}
+
 void digest_of(struct digest *digest, const void *bytes, size_t len)
 {
-	must(EVP_Digest(bytes, len, digest->bytes, NULL, EVP_sha256(), NULL));
+	must(EVP_Digest(bytes, len, digest->bytes, NULL, sha256(), NULL));
 }
 
 struct digest_ctx *digest_begin(void)
@@ -51,7 +69,7 @@ void digest_end(struct digest_ctx *ctx, struct digest *digest)
 
 void digest_again(struct digest_ctx *ctx)
 {
-	must(EVP_DigestInit_ex(ctx->evp, EVP_sha256(), NULL));
+	must(EVP_DigestInit_ex(ctx->evp, sha256(), NULL));
 }
 
 void digest_free(struct digest_ctx *ctx)

@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/utf8.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,6 +27,20 @@ static const char *const names[ERR_STATUSES] = {
 	[ERR_SYSTEM] = "system",
 };
 
+/* Messages quote what strangers sent, and end in logs and JSON: only printable UTF-8 stays. */
+static void clean(char *text)
+{
+	const size_t len = strlen(text);
+	for (size_t i = 0, step; i < len; i += step) {
+		const unsigned char c = (unsigned char)text[i];
+		step = utf8_step(text + i, len - i);
+		if (step && c >= 0x20 && c != 0x7f)
+			continue;
+		text[i] = '?';
+		step = 1;
+	}
+}
+
 int err_set(struct err *err, enum status status, const char *fmt, ...)
 {
 	va_list args;
@@ -32,6 +48,7 @@ int err_set(struct err *err, enum status status, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
+	clean(err->text);
 	return -1;
 }
 
@@ -57,6 +74,7 @@ int err_sys(struct err *err, const char *fmt, ...)
 			 strerror_r(code, text, sizeof(text)));
 	}
 	err->status = status_of(code);
+	clean(err->text);
 	return -1;
 }
 
@@ -74,8 +92,9 @@ int err_in(struct err *err, const char *fmt, ...)
 	vsnprintf(context, sizeof(context), fmt, args);
 	va_end(args);
 	snprintf(whole, sizeof(whole), "%s: %s", context, err->text);
-	memcpy(err->text, whole, sizeof(err->text) - 1);
-	err->text[sizeof(err->text) - 1] = 0;
+	whole[sizeof(err->text) - 1] = 0;
+	strcpy(err->text, whole);
+	clean(err->text);
 	return -1;
 }
 

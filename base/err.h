@@ -30,7 +30,7 @@ enum status {
 
 struct err {
 	enum status status;
-	char text[400]; /* one sentence, NUL-terminated, no trailing newline */
+	char text[400]; /* one sentence, printable UTF-8; other bytes become '?' */
 };
 
 /* Fill err.  Always returns -1, so that callers can `return err_set(...)`. */

@@ -16,25 +16,56 @@ void file_close_scope(int *fd)
 		close(*fd);
 }
 
+int file_sync_dir(const char *dir, struct err *err)
+{
+	AUTO_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, "cannot open directory %s", dir);
+	return fsync(fd) ? err_sys(err, "cannot sync directory %s", dir) : 0;
+}
+
+static int sync_parent(const char *path, struct err *err)
+{
+	char *dir = strdup(path);
+	if (!dir)
+		return err_nomem(err);
+	char *slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = 0;
+	const int bad = file_sync_dir(slash ? dir : ".", err);
+	free(dir);
+	return bad;
+}
+
+/* A new directory's name must last as long as the files that are synced into it. */
 static int make_dir(const char *path, mode_t mode, struct err *err)
 {
-	if (!mkdir(path, mode) || errno == EEXIST)
-		return 0;
-	return err_sys(err, "cannot make directory %s", path);
+	if (!mkdir(path, mode))
+		return sync_parent(path, err);
+	return errno == EEXIST ? 0 : err_sys(err, "cannot make directory %s", path);
+}
+
+static int make_parents(char *path, mode_t mode, struct err *err)
+{
+	for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = 0;
+		const int bad = make_dir(path, mode, err);
+		*slash = '/';
+		if (bad)
+			return -1;
+	}
+	return 0;
 }
 
 int file_mkdirs(const char *path, mode_t mode, struct err *err)
 {
 	struct stat st;
+	if (!path[0])
+		return err_set(err, ERR_INVALID, "the path of a directory is empty; name one");
 	char *copy = strdup(path);
 	if (!copy)
 		return err_nomem(err);
-	int bad = 0;
-	for (char *slash = copy + 1; !bad && (slash = strchr(slash, '/')); slash++) {
-		*slash = 0;
-		bad = make_dir(copy, mode, err);
-		*slash = '/';
-	}
+	const int bad = make_parents(copy, mode, err);
 	free(copy);
 	if (bad || make_dir(path, mode, err))
 		return -1;
@@ -114,27 +145,6 @@ int file_pread_all(int fd, void *bytes, size_t len, int64_t at, struct err *err)
 	return 0;
 }
 
-int file_sync_dir(const char *dir, struct err *err)
-{
-	AUTO_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(err, "cannot open directory %s", dir);
-	return fsync(fd) ? err_sys(err, "cannot sync directory %s", dir) : 0;
-}
-
-static int sync_parent(const char *path, struct err *err)
-{
-	char *dir = strdup(path);
-	if (!dir)
-		return err_nomem(err);
-	char *slash = strrchr(dir, '/');
-	if (slash)
-		slash[slash == dir] = 0;
-	int bad = file_sync_dir(slash ? dir : ".", err);
-	free(dir);
-	return bad;
-}
-
 int file_commit(int fd, const char *from, const char *to, struct err *err)
 {
 	if (fd >= 0 && fdatasync(fd))
@@ -147,7 +157,8 @@ int file_commit(int fd, const char *from, const char *to, struct err *err)
 static int write_tmp(const char *tmp, const char *path, const void *bytes, size_t len,
 		     mode_t mode, struct err *err)
 {
-	AUTO_FD int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	unlink(tmp); /* left by a crash; made anew, so that it has the mode asked for */
+	AUTO_FD int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (fd < 0)
 		return err_sys(err, "cannot create %s", tmp);
 	if (file_write_all(fd, bytes, len, err))

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-int file_mkdirs(const char *path, mode_t mode, struct err *err) CHECKED; /* with parents */
+int file_mkdirs(const char *path, mode_t mode, struct err *err) CHECKED; /* with parents, durably */
 /* Whole file into buf (bounded by buf->max; ERR_TOO_LARGE beyond; ERR_NOT_FOUND if absent). */
 int file_read(const char *path, struct buf *buf, struct err *err) CHECKED;
 /* Replace path atomically and durably by len bytes. */

@@ -11,11 +11,21 @@
 json_t *json_parse(const char *bytes, size_t len, const char *what, struct err *err)
 {
 	json_error_t where;
+	if (!len) {
+		err_set(err, ERR_INVALID, "%s: empty; it must be JSON", what);
+		return NULL;
+	}
 	json_t *root = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
-	if (!root)
-		err_set(err, ERR_INVALID, "%s: not valid JSON at line %d, column %d: %s", what,
-			where.line, where.column, where.text);
-	return root;
+	if (root)
+		return root;
+	if (!where.text[0]) { /* jansson explains every refusal but the lack of memory */
+		err_nomem(err);
+		err_in(err, "%s", what);
+		return NULL;
+	}
+	err_set(err, ERR_INVALID, "%s: not valid JSON at line %d, column %d: %s", what, where.line,
+		where.column, where.text);
+	return NULL;
 }
 
 static bool name_char(char c)
@@ -162,15 +172,12 @@ int json_read_loose(const json_t *object, const struct json_field *fields, size_
 int json_read(const json_t *object, const struct json_field *fields, size_t count,
 	      struct err *err)
 {
-	const char *name;
-	const json_t *value;
 	if (json_read_loose(object, fields, count, err))
 		return -1;
-	for (void *i = json_object_iter((json_t *)(uintptr_t)object); i;
-	     i = json_object_iter_next((json_t *)(uintptr_t)object, i)) {
-		name = json_object_iter_key(i);
-		value = json_object_iter_value(i);
-		if (value && !known(name, fields, count))
+	json_t *visited = (json_t *)(uintptr_t)object; /* jansson's iterators take no const */
+	for (void *i = json_object_iter(visited); i; i = json_object_iter_next(visited, i)) {
+		const char *name = json_object_iter_key(i);
+		if (!known(name, fields, count))
 			return err_set(err, ERR_INVALID,
 				       "%.64s: unknown member; remove it or check its spelling",
 				       name);

@@ -1,7 +1,10 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
+#include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,7 +12,7 @@
 #include <unistd.h>
 
 #define LINE_BYTES 4096
-#define TEXT_BYTES 3000 /* of one text; the rest is cut */
+#define TEXT_BYTES 3000 /* of one text; dots stand for the rest */
 #define TAIL ",\"cut\":true}\n" /* ends a line whose later fields had no room */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -62,16 +65,24 @@ static void addf(struct line *line, const char *fmt, ...)
 
 static void add_string(struct line *line, const char *text)
 {
+	const size_t len = strnlen(text, TEXT_BYTES + 4);
+	size_t at = 0;
 	add(line, "\"", 1);
-	for (const char *end = text + TEXT_BYTES; *text && text < end; text++) {
-		const unsigned char c = (unsigned char)*text;
-		if (c == '"' || c == '\\')
+	while (at < len && at < TEXT_BYTES) {
+		const unsigned char c = (unsigned char)text[at];
+		const size_t step = utf8_step(text + at, len - at);
+		if (!step)
+			add(line, "?", 1);
+		else if (c == '"' || c == '\\')
 			addf(line, "\\%c", c);
 		else if (c < 0x20 || c == 0x7f)
 			addf(line, "\\u%04x", c);
 		else
-			add(line, text, 1);
+			add(line, text + at, step);
+		at += step ? step : 1;
 	}
+	if (at < len)
+		add(line, "...", 3);
 	add(line, "\"", 1);
 }
 
@@ -80,9 +91,9 @@ static void add_field(struct line *line, const struct log_field *field)
 	addf(line, ",\"%s\":", field->name);
 	if (field->kind == LOG_F_INT)
 		addf(line, "%lld", (long long)field->number);
-	else if (field->kind == LOG_F_REAL)
+	else if (field->kind == LOG_F_REAL && isfinite(field->real))
 		addf(line, "%.6g", field->real);
-	else if (field->text)
+	else if (field->kind == LOG_F_TEXT && field->text)
 		add_string(line, field->text);
 	else
 		add(line, "null", 4);
@@ -114,6 +125,6 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 	memcpy(line.bytes + line.len, end, strlen(end));
 	line.len += strlen(end);
 	/* One write, so that lines of many threads do not mix; a log that fails cannot be logged. */
-	if (write(STDERR_FILENO, line.bytes, line.len) < 0)
-		return;
+	while (write(STDERR_FILENO, line.bytes, line.len) < 0 && errno == EINTR)
+		;
 }

@@ -18,7 +18,7 @@ struct log_field {
 	const char *name;
 	const char *text; /* NULL is written as null */
 	int64_t number;
-	double real;
+	double real; /* not finite is written as null */
 };
 
 #define F_TEXT(n, v)                                                                      \
@@ -26,7 +26,7 @@ struct log_field {
 #define F_INT(n, v)                                                                       \
 	((struct log_field){.kind = LOG_F_INT, .name = (n), .number = (int64_t)(v)})
 #define F_REAL(n, v) ((struct log_field){.kind = LOG_F_REAL, .name = (n), .real = (v)})
-/* An error as its two fields' worth of text: "status: text" under "error". */
+/* An error's text, under "error". */
 #define F_ERR(e) ((struct log_field){.kind = LOG_F_TEXT, .name = "error", .text = (e)->text})
 
 void log_set_level(enum log_level level); /* before threads start; LOG_INFO at first */

@@ -87,7 +87,7 @@ static size_t find(const struct map *map, const void *key, size_t len, uint64_t 
 {
 	size_t i = hash & (map->room - 1);
 	for (const struct entry *e; (e = map->slots[i]); i = (i + 1) & (map->room - 1))
-		if (e->hash == hash && e->key_len == len && !memcmp(e->key, key, len))
+		if (e->hash == hash && e->key_len == len && (!len || !memcmp(e->key, key, len)))
 			break;
 	return i;
 }
@@ -127,7 +127,8 @@ static struct entry *entry_new(const void *key, size_t key_len, uint64_t hash, v
 	e->hash = hash;
 	e->value = value;
 	e->key_len = key_len;
-	memcpy(e->key, key, key_len);
+	if (key_len)
+		memcpy(e->key, key, key_len);
 	return e;
 }
 
