@@ -117,21 +117,24 @@ static const struct gauge *cutter_gauge(const struct cutter *cutter)
 	return &plain_gauge;
 }
 
-/* Roll over at most len bytes until the highest bits of the sum are zero. */
+/* Roll over at most len bytes until the highest bits of the sum are zero, which is to say until it
+ * is small. */
 static size_t gear_roll(struct cutter *cutter, const uint8_t *bytes, size_t len, unsigned bits,
 			bool *ret_ended)
 {
+	const uint64_t *gear = cutter->gear, small = (uint64_t)1 << (64 - bits);
+	const uint8_t *p = bytes, *end = bytes + len;
 	uint64_t sum = cutter->sum;
 
-	for (size_t i = 0; i < len; i++) {
-		sum = (sum << 1) + cutter->gear[bytes[i]];
-		if (sum >> (64 - bits))
-			continue;
-		*ret_ended = true;
-		return i + 1;
+	while (p < end) {
+		sum = (sum << 1) + gear[*p++];
+		if (sum < small) {
+			*ret_ended = true;
+			break;
+		}
 	}
 	cutter->sum = sum;
-	return len;
+	return (size_t)(p - bytes);
 }
 
 /* Take bytes of the current chunk up to where the rule for them changes, or it ends. */

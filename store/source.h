@@ -1,5 +1,5 @@
-/* source.h -- where bytes come from and where they go: a file, a mapping, a remote object.  The pure
- * part of the store reads and writes through these only, so that it links into the device SDK.
+/* source.h -- where bytes come from and where they go: a file, a mapping, a remote object.  The
+ * pure part of the store reads and writes through these only, so that it links into the device SDK.
  * Threads: those of whoever made them. */
 #ifndef STORE_SOURCE_H
 #define STORE_SOURCE_H
