@@ -9,8 +9,8 @@
 struct doc;	       /* manifest/publish.h */
 struct device_replies; /* what is the same for everyone */
 
-/* For publisher_on_doc(): fills doc->reply with its 200 and 304.  -1 without memory. */
-int device_doc_ready(void *arg, struct doc *doc);
+/* For publisher_on_doc(): fills doc->reply with its 200 and 304; left NULL when memory is short. */
+void device_doc_ready(void *arg, struct doc *doc);
 
 struct device_replies *device_replies_new(void) CHECKED; /* NULL without memory */
 void device_replies_free(struct device_replies *replies); /* NULL is fine */

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "manifest/publish.h"
 #include "server/app.h"
 
 #include <arpa/inet.h>
@@ -316,7 +317,7 @@ static void loop_init(struct loop *loop, const struct listener *listener, unsign
 			      .workers = spec->workers,
 			      .index = spec->first_loop + i,
 			      .listener = spec->listener,
-			      .own_date = app->clock.speed != 1,
+			      .own_date = app->own_time,
 			      .access_log = app->access_log,
 			      .guard_host = spec->guard_host,
 			      .head_ms = spec->head_ms ? spec->head_ms : HEAD_MS,
@@ -445,6 +446,7 @@ void listener_free(struct listener *listener)
 		pthread_join(listener->sweeper, NULL);
 	for (unsigned i = 0; i < listener->loop_count; i++) {
 		MHD_stop_daemon(listener->loops[i].daemon);
+		snapshot_unref(listener->loops[i].snapshot);
 		pthread_mutex_destroy(&listener->loops[i].lock);
 	}
 	for (unsigned i = 0; i < listener->socket_count; i++)

@@ -1,0 +1,269 @@
+/* Documents from the published snapshot, and telemetry: the rows that run on the loops. */
+#include "base/clock.h"
+#include "manifest/publish.h"
+#include "server/api.h"
+#include "server/app.h"
+#include "server/conditional.h"
+#include "server/device.h"
+#include "server/exchange.h"
+#include "telemetry/intake.h"
+#include "telemetry/report.h"
+
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FOREVER "public, max-age=31536000, immutable"
+#define A_MINUTE "public, max-age=60"
+
+/* ---- Ready answers. ---- */
+
+/* A document's two answers, made before it is published and shared by all loops. */
+struct ready {
+	struct MHD_Response *whole, *not_modified;
+};
+
+static void ready_free(void *arg)
+{
+	struct ready *ready = arg;
+
+	if (!ready)
+		return;
+	if (ready->whole)
+		MHD_destroy_response(ready->whole);
+	if (ready->not_modified)
+		MHD_destroy_response(ready->not_modified);
+	free(ready);
+}
+
+static struct MHD_Response *response_new(const void *bytes, size_t len, const char *type,
+					 const char *etag, const char *cache)
+{
+	void *body = __extension__(void *)(uintptr_t)bytes;
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(len, body, MHD_RESPMEM_PERSISTENT);
+
+	if (!response)
+		return NULL;
+	if (type)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	if (etag)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, etag);
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, cache);
+	return response;
+}
+
+static const char *cache_of(const struct doc *doc)
+{
+	return doc->cache == DOC_IMMUTABLE ? FOREVER : A_MINUTE;
+}
+
+void device_doc_ready(void *arg, struct doc *doc)
+{
+	struct ready *ready = calloc(1, sizeof(*ready));
+
+	(void)arg;
+	if (!ready)
+		return;
+	ready->whole = response_new(doc->bytes, doc->len, "application/json", doc->etag,
+				    cache_of(doc));
+	ready->not_modified = response_new("", 0, NULL, doc->etag, cache_of(doc));
+	if (!ready->whole || !ready->not_modified) {
+		ready_free(ready);
+		return;
+	}
+	doc->reply = ready;
+	doc->reply_free = ready_free;
+}
+
+/* Answers that are the same for everyone. */
+struct device_replies {
+	struct MHD_Response *missing, *accepted;
+};
+
+static const char missing_text[] =
+	"{\"type\":\"https://flotilla.dev/problems/not-found\",\"title\":\"Not found\","
+	"\"status\":404,\"detail\":\"there is no such document\"}";
+
+struct device_replies *device_replies_new(void)
+{
+	struct device_replies *replies = calloc(1, sizeof(*replies));
+
+	if (!replies)
+		return NULL;
+	replies->missing = response_new(missing_text, sizeof(missing_text) - 1,
+					"application/problem+json", NULL, A_MINUTE);
+	replies->accepted = response_new("", 0, NULL, NULL, "no-store");
+	if (!replies->missing || !replies->accepted) {
+		device_replies_free(replies);
+		return NULL;
+	}
+	return replies;
+}
+
+void device_replies_free(struct device_replies *replies)
+{
+	if (!replies)
+		return;
+	if (replies->missing)
+		MHD_destroy_response(replies->missing);
+	if (replies->accepted)
+		MHD_destroy_response(replies->accepted);
+	free(replies);
+}
+
+static int ready_reply(struct reply *reply, unsigned code, const struct MHD_Response *response,
+		       size_t len)
+{
+	reply->code = code;
+	reply->ready = response;
+	reply->len = (int64_t)len;
+	return 0;
+}
+
+/* ---- Documents. ---- */
+
+/* The loop's own reference to the snapshot; takes the publisher's lock only when there is a newer
+ * one. */
+static const struct snapshot *snapshot_of(struct loop *loop)
+{
+	uint64_t generation = publisher_generation(loop->app->publisher);
+
+	if (!loop->snapshot || loop->generation != generation) {
+		snapshot_unref(loop->snapshot);
+		loop->snapshot = publisher_snapshot(loop->app->publisher);
+		loop->generation = generation;
+	}
+	return loop->snapshot;
+}
+
+/* With a clock of its own every answer needs its own Date, so none can be shared; nor is there one
+ * to share when memory was short.  The bytes are copied: the snapshot may go before they are
+ * sent. */
+static int own_reply(struct request *rq, struct reply *reply, const struct doc *doc,
+		     struct err *err)
+{
+	reply_header(reply, "ETag", doc->etag);
+	reply_header(reply, "Cache-Control", cache_of(doc));
+	if (etag_listed(request_header(rq, "If-None-Match"), doc->etag))
+		return reply_empty(reply, 304);
+	return reply_bytes(reply, 200, "application/json", doc->bytes, doc->len, err);
+}
+
+int api_document(struct request *rq, struct reply *reply, struct err *err)
+{
+	const struct device_replies *replies = rq->app->replies;
+	struct loop *loop = exchange_loop(rq->exchange);
+	const struct doc *doc = snapshot_find(snapshot_of(loop), rq->path);
+	const struct ready *ready;
+
+	if (!doc)
+		return ready_reply(reply, 404, replies->missing, sizeof(missing_text) - 1);
+	ready = doc->reply;
+	if (loop->own_date || !ready)
+		return own_reply(rq, reply, doc, err);
+	if (etag_listed(request_header(rq, "If-None-Match"), doc->etag))
+		return ready_reply(reply, 304, ready->not_modified, 0);
+	return ready_reply(reply, 200, ready->whole, doc->len);
+}
+
+/* Deltas and envelopes are not made yet by any release of the store, so every name of one is
+ * unknown; clients then take packs, and manifests name no envelope. */
+static int nothing_there(struct request *rq, struct reply *reply)
+{
+	const struct device_replies *replies = rq->app->replies;
+
+	return ready_reply(reply, 404, replies->missing, sizeof(missing_text) - 1);
+}
+
+int api_delta(struct request *rq, struct reply *reply, struct err *err)
+{
+	(void)err;
+	return nothing_there(rq, reply);
+}
+
+int api_attest(struct request *rq, struct reply *reply, struct err *err)
+{
+	(void)err;
+	return nothing_there(rq, reply);
+}
+
+/* ---- Telemetry. ---- */
+
+/* A report on its way to the disk; lives in its own arena. */
+struct post {
+	struct intake_item item;
+	struct exchange *exchange;
+	bool refused;
+	struct err err; /* why, when refused */
+};
+
+static void post_done(struct intake_item *item, enum intake_verdict verdict,
+		      const struct err *err)
+{
+	struct post *post = item->arg;
+
+	(void)verdict; /* duplicates and reports about the unknown are accepted alike */
+	if (err) {
+		post->refused = true;
+		post->err = *err;
+	}
+	exchange_resume(post->exchange);
+}
+
+/* Durable, or refused: back on the loop. */
+static int post_then(struct request *rq, struct reply *reply, struct err *err)
+{
+	const struct device_replies *replies = rq->app->replies;
+	struct post *post = exchange_then_arg(rq->exchange);
+	AUTO(arena_free) struct arena *arena = post->item.arena;
+
+	if (post->refused) {
+		*err = post->err;
+		return -1;
+	}
+	return ready_reply(reply, 202, replies->accepted, 0);
+}
+
+/* The body as a report in an arena of its own, which *ret_post is in and owns. */
+static int post_read(struct request *rq, struct post **ret_post, struct err *err)
+{
+	AUTO(arena_free) struct arena *arena = arena_new(REPORT_ARENA_BYTES + sizeof(struct post));
+	struct report *report = NULL;
+	struct post *post;
+	const char *bytes;
+	size_t len;
+
+	post = arena ? arena_alloc(arena, sizeof(*post)) : NULL;
+	if (!post)
+		return err_nomem(err);
+	exchange_body(rq->exchange, &bytes, &len);
+	if (report_parse(bytes, len, clock_s(&rq->app->clock), arena, &report, err) < 0)
+		return -1;
+	*post = (struct post){.item = {.report = report, .arena = TAKE(arena), .done = post_done},
+			      .exchange = rq->exchange};
+	post->item.arg = post;
+	*ret_post = post;
+	return 0;
+}
+
+int api_telemetry_post(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct post *post = NULL;
+
+	(void)reply;
+	if (atomic_load_explicit(&rq->app->disk_low, memory_order_relaxed))
+		return err_set(err, ERR_FULL, "the server's disk is full; keep the report");
+	if (post_read(rq, &post, err) < 0)
+		return -1;
+	if (exchange_suspend(rq->exchange, post_then, post, err) < 0) {
+		arena_free(post->item.arena);
+		return -1;
+	}
+	/* From here on the answer is post_then()'s, also when the queue is full. */
+	if (intake_post(rq->app->intake, &post->item, &post->err) < 0) {
+		post->refused = true;
+		exchange_resume(rq->exchange);
+	}
+	return 0;
+}
