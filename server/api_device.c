@@ -216,13 +216,12 @@ static int post_then(struct request *rq, struct reply *reply, struct err *err)
 {
 	const struct device_replies *replies = rq->app->replies;
 	struct post *post = exchange_then_arg(rq->exchange);
-	AUTO(arena_free) struct arena *arena = post->item.arena;
+	bool refused = post->refused;
 
-	if (post->refused) {
+	if (refused)
 		*err = post->err;
-		return -1;
-	}
-	return ready_reply(reply, 202, replies->accepted, 0);
+	arena_free(post->item.arena);
+	return refused ? -1 : ready_reply(reply, 202, replies->accepted, 0);
 }
 
 /* The body as a report in an arena of its own, which *ret_post is in and owns. */
