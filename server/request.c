@@ -1,6 +1,7 @@
 #include "server/request.h"
 
 #include "base/cc.h"
+#include "base/utf8.h"
 #include "server/exchange.h"
 
 #include <errno.h>
@@ -208,32 +209,15 @@ static int hex_digit(char c)
 	return -1;
 }
 
-/* Length of the UTF-8 sequence (RFC 3629) at s, 0 if it is none; s ends with a NUL. */
-static unsigned utf8_sequence(const unsigned char *s)
+/* Well-formed UTF-8 without control characters. */
+static int text_ok(const char *text, size_t len)
 {
-	unsigned len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	for (size_t at = 0; at < len;) {
+		size_t step = utf8_step(text + at, len - at);
 
-	if (len == 0 || s[0] > 0xf4)
-		return 0;
-	for (unsigned i = 1; i < len; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return len;
-}
-
-static int text_ok(const char *text)
-{
-	const unsigned char *at = (const unsigned char *)text;
-
-	while (*at) {
-		unsigned len = utf8_sequence(at);
-
-		if (len == 0 || *at < 0x20 || *at == 0x7f)
+		if (step == 0 || (unsigned char)text[at] < 0x20 || text[at] == 0x7f)
 			return -1;
-		at += len;
+		at += step;
 	}
 	return 0;
 }
@@ -259,5 +243,5 @@ int percent_decode(char *out, const char *text, size_t len)
 		i += 2;
 	}
 	out[n] = '\0';
-	return text_ok(out);
+	return text_ok(out, n);
 }
