@@ -1,11 +1,13 @@
 /* Health, readiness, status, metrics, and the API's own description. */
 #include "base/clock.h"
+#include "manifest/publish.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/config.h"
 #include "server/listen.h"
 #include "server/metrics.h"
 #include "server/workers.h"
+#include "store/blob.h"
 #include "store/db.h"
 #include "store/ledger.h"
 #include "telemetry/intake.h"
@@ -97,6 +99,28 @@ static bool check_keys(struct request *rq, char detail[static DETAIL])
 	return true;
 }
 
+/* Whether devices get documents that they will still accept. */
+static bool check_signing(struct request *rq, char detail[static DETAIL])
+{
+	struct publisher_stats stats;
+	char doubt[200];
+	int64_t left;
+
+	publisher_stats(rq->app->publisher, &stats);
+	left = stats.first_expiry - clock_s(&rq->app->clock);
+	snprintf(detail, DETAIL, "%u repositories, %u documents", stats.repositories,
+		 stats.documents);
+	if (publisher_clock_doubt(rq->app->publisher, doubt)) {
+		snprintf(detail, DETAIL, "not signing: %s", doubt);
+		return false;
+	}
+	if (!stats.first_expiry || left > 0)
+		return true;
+	snprintf(detail, DETAIL, "a document expired %lld s ago and was not signed anew",
+		 (long long)-left);
+	return false;
+}
+
 static const struct {
 	const char *name;
 	bool (*run)(struct request *rq, char detail[static DETAIL]);
@@ -104,6 +128,7 @@ static const struct {
 	{"database", check_database},
 	{"disk", check_disk},
 	{"ledger", check_ledger},
+	{"signing", check_signing},
 	{"keys", check_keys},
 };
 
@@ -208,6 +233,43 @@ static void worker_metrics(const struct app *app, struct buf *out)
 	metrics_value(out, "flotilla_workers_busy", "gauge", "Workers at work", stats.busy);
 }
 
+static void publisher_metrics(const struct app *app, struct buf *out)
+{
+	struct publisher_stats stats;
+
+	publisher_stats(app->publisher, &stats);
+	metrics_value(out, "flotilla_signed_documents_total", "counter", "Documents signed",
+		      (double)stats.signed_documents);
+	metrics_value(out, "flotilla_snapshot_swaps_total", "counter",
+		      "Times the published documents were swapped", (double)stats.swaps);
+	metrics_value(out, "flotilla_signing_refusals_total", "counter",
+		      "Times the clock guard refused to sign", (double)stats.refusals);
+	metrics_value(out, "flotilla_documents", "gauge", "Documents published",
+		      stats.documents);
+	metrics_value(out, "flotilla_repositories", "gauge", "Repositories published",
+		      stats.repositories);
+	metrics_value(out, "flotilla_first_expiry_seconds", "gauge",
+		      "Own time at which the first current document expires",
+		      (double)stats.first_expiry);
+}
+
+static void store_metrics(const struct app *app, struct buf *out)
+{
+	struct blobs_stats stats;
+
+	blobs_stats(app->blobs, &stats);
+	metrics_value(out, "flotilla_packs", "gauge", "Packs in the store",
+		      (double)stats.count[BLOB_PACK]);
+	metrics_value(out, "flotilla_recipes", "gauge", "Recipes in the store",
+		      (double)stats.count[BLOB_RECIPE]);
+	metrics_value(out, "flotilla_mapped_bytes", "gauge", "Bytes of files kept mapped",
+		      (double)stats.mapped_bytes);
+	metrics_value(out, "flotilla_disk_free_bytes", "gauge", "Free on the data disk",
+		      (double)stats.disk_free);
+	metrics_value(out, "flotilla_answers_fed", "gauge", "Files being unpacked for clients",
+		      atomic_load(&app->feeds));
+}
+
 int api_metrics(struct request *rq, struct reply *reply, struct err *err)
 {
 	const struct app *app = rq->app;
@@ -222,6 +284,8 @@ int api_metrics(struct request *rq, struct reply *reply, struct err *err)
 	ledger_metrics(app, &out);
 	intake_metrics(app, &out);
 	worker_metrics(app, &out);
+	publisher_metrics(app, &out);
+	store_metrics(app, &out);
 	metrics_value(&out, "flotilla_clock_seconds", "gauge", "The server's own time",
 		      (double)clock_ms(&app->clock) / 1e3);
 	if (buf_ok(&out, "metrics", err) < 0)
