@@ -14,36 +14,16 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "manifest/keystore.h"
+#include "manifest/snapshot.h"
 #include "store/db.h"
 
-#include <stdatomic.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 extern const struct sql_set publish_sql;
 
 struct publisher;
-
-/* How long caches may keep a document. */
-enum doc_cache {
-	DOC_IMMUTABLE, /* its name is its version or digest */
-	DOC_SHORT      /* replaced in place: timestamp.json, manifest.json */
-};
-
-/* One document; immutable but for its reference count. */
-struct doc {
-	atomic_uint refs;
-	enum doc_cache cache;
-	char *path;  /* "/v1/c/stable/android-8g/tuf/timestamp.json" */
-	char *bytes; /* shared with the file's other names through blob */
-	size_t len;
-	char etag[35]; /* with its quotes */
-	int64_t expires; /* UTC seconds, own time */
-	void *reply;	 /* a finished response, made by the hook */
-	void (*reply_free)(void *reply);
-};
-
-struct snapshot; /* path -> doc */
 
 /* clock is borrowed for ever; keys are copied. */
 int publisher_new(struct publisher **ret_publisher, const struct keystore *keys,
@@ -70,15 +50,18 @@ int publish_all(struct publisher *publisher, struct db *db, struct err *err) CHE
 int publish_due(struct publisher *publisher, struct db *db, int64_t limit, int64_t *ret_signed,
 		struct err *err) CHECKED;
 
+/* class -> SHA-256 (hex) of its first root, of every class of the channel that has one, into
+ * roots (an object). */
+int publish_first_roots(struct db *db, const char *channel, json_t *roots, struct err *err) CHECKED;
+/* [{repo, channel, class, root, targets, snapshot, timestamp, resign_at}] */
+int publish_list(struct db *db, json_t **ret_items, struct err *err) CHECKED;
+
 /* ---- readers ---- */
 
 /* The current snapshot, referenced: snapshot_unref() it. */
 struct snapshot *publisher_snapshot(struct publisher *publisher);
 /* Changes with every swap: a reader that keeps a reference asks only this. */
 uint64_t publisher_generation(const struct publisher *publisher);
-void snapshot_unref(struct snapshot *snapshot); /* NULL is fine */
-/* No lock, no allocation; borrowed from the snapshot; NULL: none. */
-const struct doc *snapshot_find(const struct snapshot *snapshot, const char *path);
 
 struct publisher_stats {
 	uint64_t signed_documents, swaps, refusals;
