@@ -510,10 +510,8 @@ int blob_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name
 	return result;
 }
 
-int blob_remove(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
-		struct err *err)
+static void name_forget(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
 {
-	char path[PATH_ROOM];
 	struct view *freed = NULL;
 
 	pthread_mutex_lock(&blobs->lock);
@@ -523,9 +521,34 @@ int blob_remove(struct blobs *blobs, enum blob_kind kind, const struct digest *n
 	map_remove(blobs->index[kind], name->bytes, DIGEST_LEN);
 	pthread_mutex_unlock(&blobs->lock);
 	views_free(freed);
+}
+
+int blob_remove(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		struct err *err)
+{
+	char path[PATH_ROOM];
+
+	name_forget(blobs, kind, name);
 	path_of(blobs, kind, name, path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return err_sys(err, "cannot remove %s", path);
+	return 0;
+}
+
+int blob_quarantine(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		    struct err *err)
+{
+	char path[PATH_ROOM], to[PATH_ROOM], hex[DIGEST_HEX];
+
+	snprintf(to, sizeof(to), "%s/quarantine", blobs->dir);
+	if (file_mkdirs(to, 0700, err) < 0)
+		return -1;
+	name_forget(blobs, kind, name);
+	path_of(blobs, kind, name, path);
+	digest_hex(name, hex);
+	snprintf(to, sizeof(to), "%s/quarantine/%s-%s", blobs->dir, blob_kind_name(kind), hex);
+	if (rename(path, to) < 0 && errno != ENOENT)
+		return err_sys(err, "cannot move %s away", path);
 	return 0;
 }
 
@@ -550,12 +573,13 @@ int blobs_list(struct blobs *blobs, enum blob_kind kind, struct digest **ret_nam
 	       size_t *ret_count, struct err *err)
 {
 	const void *key;
+	void *entry;
 	size_t at = 0, n = 0;
 
 	pthread_mutex_lock(&blobs->lock);
 	size_t count = map_count(blobs->index[kind]);
 	struct digest *names = calloc(count + 1, sizeof(*names));
-	while (names && n < count && map_next(blobs->index[kind], &at, &key, NULL, NULL))
+	while (names && n < count && map_next(blobs->index[kind], &at, &key, NULL, &entry))
 		memcpy(names[n++].bytes, key, DIGEST_LEN);
 	pthread_mutex_unlock(&blobs->lock);
 	if (!names)

@@ -97,6 +97,10 @@ int blob_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name
 int blob_remove(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		struct err *err) CHECKED;
 
+/* As blob_remove(), but keep the file as quarantine/<kind>-<name>.  verify.h's. */
+int blob_quarantine(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		    struct err *err) CHECKED;
+
 /* The gate: who relies on blobs that nothing may name yet (adding packs, then a recipe over them)
  * is inside; who removes blobs is inside alone.  blobs_enter() waits for who is alone, briefly;
  * blobs_enter_alone() does not wait: false means that others are inside (an upload can take

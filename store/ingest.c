@@ -373,13 +373,19 @@ static int recipe_keep(struct blobs *blobs, const struct recipe *recipe, struct 
 	return 0;
 }
 
-/* Whether the recipe's map is there and so are its packs; one that lost a pack is made anew. */
-static int map_whole(struct blobs *blobs, const struct digest *name, struct err *err)
+/* Whether recipe, map and all packs are there and right; else they are made anew. */
+static int recipe_whole(struct blobs *blobs, const struct digest *name, const struct buf *encoded,
+			struct err *err)
 {
 	AUTO(chunkmap_free) struct chunkmap *map = NULL;
-	AUTO(blob_unref) struct blob *blob = blob_get(blobs, BLOB_MAP, name, err);
+	AUTO(blob_unref) struct blob *blob = blob_get(blobs, BLOB_RECIPE, name, err);
 
-	if (!blob || chunkmap_parse(&map, blob->bytes, blob->len, err) < 0)
+	if (!blob)
+		return err->status == ERR_NOT_FOUND ? 0 : -1;
+	if (blob->len != encoded->len || memcmp(blob->bytes, encoded->data, encoded->len))
+		return 0;
+	AUTO(blob_unref) struct blob *places = blob_get(blobs, BLOB_MAP, name, err);
+	if (!places || chunkmap_parse(&map, places->bytes, places->len, err) < 0)
 		return err->status == ERR_SYSTEM ? -1 : 0;
 	for (uint32_t i = 0; i < map->pack_count; i++)
 		if (!blob_exists(blobs, BLOB_PACK, &map->packs[i].digest))
@@ -388,14 +394,13 @@ static int map_whole(struct blobs *blobs, const struct digest *name, struct err 
 }
 
 /* 1 and *ret_info: it was there, and is remembered as wanted now; 0: it is new. */
-static int recipe_again(struct blobs *blobs, struct db *db, const struct digest *name, int64_t now,
-			struct recipe_info *ret_info, struct err *err)
+static int recipe_again(struct blobs *blobs, struct db *db, const struct digest *name,
+			const struct buf *encoded, int64_t now, struct recipe_info *ret_info,
+			struct err *err)
 {
 	struct recipe_row row = {.now = now};
 
-	if (!blob_exists(blobs, BLOB_RECIPE, name))
-		return 0;
-	int whole = map_whole(blobs, name, err);
+	int whole = recipe_whole(blobs, name, encoded, err);
 	if (whole <= 0)
 		return whole;
 	if (inventory_recipe(db, name, &row.info, err) < 0)
@@ -416,7 +421,7 @@ static int recipe_take(struct blobs *blobs, struct db *db, const struct recipe *
 
 	if (recipe_encode(recipe, &encoded, &name, err) < 0)
 		return -1;
-	int again = recipe_again(blobs, db, &name, now, ret_info, err);
+	int again = recipe_again(blobs, db, &name, &encoded, now, ret_info, err);
 	if (again)
 		return again < 0 ? -1 : 0;
 	if (layout_make(db, recipe, &name, &map, err) < 0)
@@ -456,10 +461,11 @@ static int wanted_mark(struct db *db, void *arg, struct err *err)
 {
 	const struct wanted *wanted = arg;
 	const void *key;
+	void *value;
 	size_t at = 0;
 	struct digest pack;
 
-	while (map_next(wanted->packs, &at, &key, NULL, NULL)) {
+	while (map_next(wanted->packs, &at, &key, NULL, &value)) {
 		memcpy(pack.bytes, key, DIGEST_LEN);
 		if (inventory_pack_want(db, &pack, wanted->now, err) < 0)
 			return -1;

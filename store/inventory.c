@@ -29,7 +29,8 @@ static const char *const sql[] = {
 			   " ORDER BY created DESC, recipe LIMIT 1",
 	[RECIPE_ADD] = "INSERT INTO recipes (recipe, sha256, length, stored, format, created)"
 		       " VALUES ($recipe, $sha256, $length, $stored, $format, $now)"
-		       " ON CONFLICT (recipe) DO UPDATE SET created = excluded.created",
+		       " ON CONFLICT (recipe) DO UPDATE SET created = excluded.created,"
+		       " stored = excluded.stored",
 	[RECIPE_ALL] = "SELECT recipe, length FROM recipes ORDER BY recipe",
 	[RECIPE_OF_MODEL] = "SELECT recipe, max(length) FROM files WHERE model = $model"
 			    " GROUP BY recipe",

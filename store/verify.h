@@ -1,0 +1,27 @@
+/* verify.h -- does the store hold what its rows say?  For fsck on demand and for the scrub.
+ * Threads: any; reads while others write.  What vanishes meanwhile through gc.h is no damage. */
+#ifndef STORE_VERIFY_H
+#define STORE_VERIFY_H
+
+#include "base/cc.h"
+#include "base/err.h"
+#include "store/blob.h"
+#include "store/db.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct verify_report {
+	uint64_t packs, recipes, bytes; /* looked at */
+	uint64_t damaged;		/* packs, recipes or maps that are missing or wrong */
+	struct err first;		/* the first of them; status ERR_NONE: none */
+};
+
+/* Every pack of the rows is there with its length and, when deep, with the bytes its name says;
+ * every recipe is there with the right bytes, and its map fits and names only packs that are there.
+ * mend: damaged packs are moved to quarantine/ and their rows removed, so that a client that pushes
+ * again is asked for the chunks and the recipe gets a new map.  -1 only when looking itself fails. */
+int verify_store(struct blobs *blobs, struct db *db, bool deep, bool mend,
+		 struct verify_report *ret_report, struct err *err) CHECKED;
+
+#endif
