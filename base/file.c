@@ -137,7 +137,8 @@ int file_pread_all(int fd, void *bytes, size_t len, int64_t at, struct err *err)
 		if (got < 0)
 			return err_sys(err, "cannot read");
 		if (!got)
-			return err_set(err, ERR_CORRUPT, "the file ends %zu bytes too early", len);
+			return err_set(err, ERR_CORRUPT, "the file ends at byte %lld, too early",
+				       (long long)at);
 		to += got;
 		at += got;
 		len -= (size_t)got;
