@@ -9,7 +9,7 @@
 struct doc;	       /* manifest/publish.h */
 struct device_replies; /* what is the same for everyone */
 
-/* For publisher_on_doc(): fills doc->reply with its 200 and 304; left NULL when memory is short. */
+/* For publisher_on_doc(): fills doc->reply with its answer; left NULL when memory is short. */
 void device_doc_ready(void *arg, struct doc *doc);
 
 struct device_replies *device_replies_new(void) CHECKED; /* NULL without memory */

@@ -128,6 +128,13 @@ static int later(struct request *rq, struct reply *reply, struct err *err)
 	return 0;
 }
 
+static int unchanged(struct request *rq, struct reply *reply, struct err *err)
+{
+	(void)err;
+	reply_etag(reply, 3);
+	return reply_not_modified(reply, strcmp(rq->params[0], "known") == 0 ? 1234 : -1);
+}
+
 static int file(struct request *rq, struct reply *reply, struct err *err)
 {
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -191,6 +198,7 @@ static const struct route rows[] = {
 	ROW(GET, "/later", later, .where = ON_LOOP),
 	ROW(GET, "/file", file),
 	ROW(GET, "/fed/{how}", fed),
+	ROW(GET, "/unchanged/{length}", unchanged),
 	{GET, "/guarded", ROLE_VIEWER, echo, .summary = "x"},
 };
 
@@ -493,6 +501,18 @@ START_TEST(test_request_file_answer)
 }
 END_TEST
 
+START_TEST(test_request_not_modified_tells_the_length)
+{
+	ck_assert_int_eq(ask("GET", "/unchanged/known", NULL, 0, NULL), 304);
+	ck_assert_ptr_nonnull(strcasestr(head.data, "Content-Length: 1234"));
+	ck_assert_ptr_nonnull(strcasestr(head.data, "ETag: \"v3\""));
+	ck_assert_uint_eq(body.len, 0);
+	ck_assert_int_eq(ask("GET", "/unchanged/unknown", NULL, 0, NULL), 304);
+	ck_assert_ptr_null(strcasestr(head.data, "Content-Length"));
+	forget();
+}
+END_TEST
+
 START_TEST(test_request_fed_answer)
 {
 	ck_assert_int_eq(ask("GET", "/fed/whole", NULL, 0, NULL), 200);
@@ -615,6 +635,7 @@ int main(void)
 	tcase_add_test(tcase, test_request_pages_link_to_the_next);
 	tcase_add_test(tcase, test_request_suspended_on_the_loop);
 	tcase_add_test(tcase, test_request_file_answer);
+	tcase_add_test(tcase, test_request_not_modified_tells_the_length);
 	tcase_add_test(tcase, test_request_fed_answer);
 	tcase_add_test(tcase, test_request_ambiguous_lengths_are_refused);
 	tcase_add_test(tcase, test_request_connection_is_kept);

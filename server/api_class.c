@@ -1,0 +1,101 @@
+/* Class rules and each class's settings. */
+#include "base/json.h"
+#include "manifest/class_store.h"
+#include "manifest/classes.h"
+#include "manifest/publish.h"
+#include "server/api.h"
+#include "server/app.h"
+#include "server/write.h"
+
+int api_rules_get(struct request *rq, struct reply *reply, struct err *err)
+{
+	json_t *document;
+	int64_t version;
+	if (class_rules_get(rq->db, &document, &version, err))
+		return -1;
+	reply_etag(reply, version);
+	return reply_json(reply, 200, document, err);
+}
+
+struct put {
+	struct request *rq;
+	json_t *body;
+	int64_t if_version, version;
+};
+
+static int put_rules(struct db *db, void *arg, struct err *err)
+{
+	struct put *put = arg;
+	if (class_rules_put(db, put->body, put->if_version, put->rq->who.name,
+			    write_now(put->rq), &put->version, err))
+		return -1;
+	return publish_all(put->rq->app->publisher, db, err);
+}
+
+int api_rules_put(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct put put = {.rq = rq};
+	if (request_body(rq, &put.body, err) || request_if_match(rq, &put.if_version, err) ||
+	    write_run(rq, "class-rules.put", "class-rules", put.body, put_rules, &put, err))
+		return -1;
+	reply_etag(reply, put.version);
+	return reply_json(reply, 200, json_incref(put.body), err);
+}
+
+int api_classes_list(struct request *rq, struct reply *reply, struct err *err)
+{
+	json_t *items;
+	return class_list(rq->db, &items, err) ? -1 : reply_list(reply, rq, items, NULL, err);
+}
+
+int api_class_get(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct class_settings settings;
+	json_t *object;
+	int64_t version;
+	if (class_get(rq->db, rq->params[0], &settings, &object, &version, err))
+		return -1;
+	reply_etag(reply, version);
+	return reply_json(reply, 200,
+			  json_pack("{s:s, s:o, s:I}", "name", rq->params[0], "settings", object,
+				    "version", (json_int_t)version),
+			  err);
+}
+
+static int put_class(struct db *db, void *arg, struct err *err)
+{
+	struct put *put = arg;
+	if (class_put(db, put->rq->params[0], put->body, put->if_version, err))
+		return -1;
+	return publish_all(put->rq->app->publisher, db, err);
+}
+
+int api_class_put(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct put put = {.rq = rq};
+	if (request_body(rq, &put.body, err) || request_if_match(rq, &put.if_version, err) ||
+	    write_run(rq, "class.put", rq->params[0], put.body, put_class, &put, err))
+		return -1;
+	return api_class_get(rq, reply, err);
+}
+
+int api_class_explain(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct class_rules rules;
+	struct attrs attrs;
+	json_t *body, *attributes;
+	json_auto_t *document = NULL;
+	int64_t version;
+	AUTO(arena_free) struct arena *arena = arena_new(CLASS_RULES_ARENA);
+	const struct json_field fields[] = {FIELD_OBJECT("attributes", &attributes)};
+	if (!arena)
+		return err_nomem(err);
+	if (request_body(rq, &body, err) || json_read(body, fields, COUNT_OF(fields), err))
+		return -1;
+	if (attrs_parse(&attrs, attributes, arena, err))
+		return err_in(err, "attributes");
+	if (class_rules_get(rq->db, &document, &version, err) ||
+	    classes_parse(&rules, document, arena, err))
+		return -1;
+	return reply_json(reply, 200, classes_explain(&rules, &attrs, err), err);
+}
