@@ -46,7 +46,7 @@ static void answer_decide(struct answer *answer, const struct request *rq, struc
 	answer->code = 200;
 	if (etag_listed(request_header(rq, "If-None-Match"), answer->etag)) {
 		answer->code = 304;
-		reply_not_modified(reply, answer->length);
+		reply_empty(reply, 304);
 		return;
 	}
 	reply_header(reply, "Accept-Ranges", "bytes");
@@ -218,7 +218,7 @@ static int zstd_reply(struct request *rq, struct reply *reply, struct unpack *un
 	reply_header(reply, "Vary", "Accept-Encoding");
 	if (etag_listed(request_header(rq, "If-None-Match"), etag)) {
 		unpack_free(unpack);
-		return reply_not_modified(reply, -1);
+		return reply_empty(reply, 304);
 	}
 	reply_header(reply, "Content-Encoding", "zstd");
 	return feed_reply(reply, rq, 200, OCTETS, &source, err);

@@ -18,9 +18,20 @@
 
 /* ---- Ready answers. ---- */
 
-static void response_free(void *response)
+/* A document's two answers, made before it is published and shared by all loops. */
+struct ready {
+	struct MHD_Response *whole, *not_modified;
+};
+
+static void ready_free(void *arg)
 {
-	MHD_destroy_response(response);
+	struct ready *ready = arg;
+
+	if (ready->whole)
+		MHD_destroy_response(ready->whole);
+	if (ready->not_modified)
+		MHD_destroy_response(ready->not_modified);
+	free(ready);
 }
 
 static struct MHD_Response *response_new(const void *bytes, size_t len, const char *type,
@@ -47,10 +58,22 @@ static const char *cache_of(const struct doc *doc)
 
 void device_doc_ready(void *arg, struct doc *doc)
 {
+	struct ready *ready = calloc(1, sizeof(*ready));
+
 	(void)arg;
-	doc->reply = response_new(doc->bytes, doc->len, "application/json", doc->etag,
-				  cache_of(doc));
-	doc->reply_free = response_free;
+	if (!ready)
+		return;
+	ready->whole = response_new(doc->bytes, doc->len, "application/json", doc->etag,
+				    cache_of(doc));
+	/* The library writes a Content-Length into every 304.  A zero is what all clients and caches
+	 * we know of ignore; the true length makes some of them wait for a body. */
+	ready->not_modified = response_new("", 0, NULL, doc->etag, cache_of(doc));
+	if (!ready->whole || !ready->not_modified) {
+		ready_free(ready);
+		return;
+	}
+	doc->reply = ready;
+	doc->reply_free = ready_free;
 }
 
 /* Answers that are the same for everyone. */
@@ -123,25 +146,25 @@ static int own_reply(struct request *rq, struct reply *reply, const struct doc *
 	reply_header(reply, "ETag", doc->etag);
 	reply_header(reply, "Cache-Control", cache_of(doc));
 	if (etag_listed(request_header(rq, "If-None-Match"), doc->etag))
-		return reply_not_modified(reply, (int64_t)doc->len);
+		return reply_empty(reply, 304);
 	return reply_bytes(reply, 200, "application/json", doc->bytes, doc->len, err);
 }
 
-/* One response serves both codes: with 304 the library sends its headers, Content-Length included
- * as RFC 9110 section 8.6 wants it, and no body. */
 int api_document(struct request *rq, struct reply *reply, struct err *err)
 {
 	const struct device_replies *replies = rq->app->replies;
 	struct loop *loop = exchange_loop(rq->exchange);
 	const struct doc *doc = snapshot_find(snapshot_of(loop), rq->path);
+	const struct ready *ready;
 
 	if (!doc)
 		return ready_reply(reply, 404, replies->missing, sizeof(missing_text) - 1);
-	if (loop->own_date || !doc->reply)
+	ready = doc->reply;
+	if (loop->own_date || !ready)
 		return own_reply(rq, reply, doc, err);
 	if (etag_listed(request_header(rq, "If-None-Match"), doc->etag))
-		return ready_reply(reply, 304, doc->reply, doc->len);
-	return ready_reply(reply, 200, doc->reply, doc->len);
+		return ready_reply(reply, 304, ready->not_modified, 0);
+	return ready_reply(reply, 200, ready->whole, doc->len);
 }
 
 /* Deltas and envelopes are not made yet by any release of the store, so every name of one is

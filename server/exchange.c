@@ -155,26 +155,12 @@ static void date_add(struct exchange *x, struct MHD_Response *response)
 	MHD_add_response_header(response, MHD_HTTP_HEADER_DATE, text);
 }
 
-static ssize_t nothing_to_read(void *cls, uint64_t at, char *out, size_t room)
-{
-	(void)cls;
-	(void)at;
-	(void)out;
-	(void)room;
-	return MHD_CONTENT_READER_END_WITH_ERROR;
-}
-
 /* The reply as a response of its own; NULL without memory. */
 static struct MHD_Response *response_make(struct exchange *x)
 {
 	struct reply *reply = &x->reply;
 	struct MHD_Response *response;
 
-	/* Of a 304 only the length is told. */
-	if (reply->code == 304)
-		return MHD_create_response_from_callback(
-			reply->len < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)reply->len, 64,
-			nothing_to_read, NULL, NULL);
 	if (reply->fd >= 0) {
 		response = MHD_create_response_from_fd_at_offset64(
 			(uint64_t)reply->len, reply->fd, (uint64_t)reply->offset);
@@ -210,12 +196,8 @@ static int answer_queue(struct exchange *x)
 	struct MHD_Response *response = reply->own;
 	enum MHD_Result result;
 
-	if (reply->code == 304) {
-		deadline_set(x, ANSWER_MS);
-	} else {
-		deadline_set(x, ANSWER_MS + reply->len / SLOWEST_BYTES_MS);
-		metrics_add(&x->loop->counters->body_out, (uint64_t)reply->len);
-	}
+	deadline_set(x, ANSWER_MS + reply->len / SLOWEST_BYTES_MS);
+	metrics_add(&x->loop->counters->body_out, (uint64_t)reply->len);
 	if (reply->ready) {
 		response = __extension__(struct MHD_Response *)(uintptr_t)reply->ready;
 		return MHD_queue_response(x->connection, reply->code, response) == MHD_YES ? 0 : -1;

@@ -67,13 +67,6 @@ int reply_empty(struct reply *reply, unsigned code)
 	return 0;
 }
 
-int reply_not_modified(struct reply *reply, int64_t len)
-{
-	reply_empty(reply, 304);
-	reply->len = len;
-	return 0;
-}
-
 int reply_bytes(struct reply *reply, unsigned code, const char *type, const void *bytes,
 		size_t len, struct err *err)
 {

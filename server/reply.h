@@ -18,7 +18,7 @@ struct request;
 struct reply {
 	unsigned code;	  /* HTTP status; 0: not answered yet */
 	char *bytes;	  /* owned (malloc); NULL: no body */
-	int64_t len;	  /* bytes of the body; of a 304: of the body it spares */
+	int64_t len;	  /* bytes of the body */
 	int fd;		  /* or a file whose bytes offset..offset+len are the body; owned; -1 */
 	int64_t offset;
 	const void *ready; /* or a finished response (struct MHD_Response), borrowed: only rows of
@@ -40,8 +40,6 @@ void reply_done(struct reply *reply); /* frees; as reply_init() afterwards */
 int reply_json(struct reply *reply, unsigned code, json_t *value, struct err *err)
 	CHECKED; /* value is stolen, also on failure; NULL (jansson out of memory) is an error */
 int reply_empty(struct reply *reply, unsigned code);
-/* 304; len: what the 200 would have (Content-Length tells it), -1 when that is not known. */
-int reply_not_modified(struct reply *reply, int64_t len);
 /* bytes are copied; type is static, e.g. "application/octet-stream". */
 int reply_bytes(struct reply *reply, unsigned code, const char *type, const void *bytes,
 		size_t len, struct err *err) CHECKED;
