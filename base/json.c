@@ -18,7 +18,7 @@ json_t *json_parse(const char *bytes, size_t len, const char *what, struct err *
 	json_t *root = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
 	if (root)
 		return root;
-	if (!where.text[0]) { /* jansson explains every refusal but the lack of memory */
+	if (!where.text[0]) { /* jansson explains a refusal, but not always the lack of memory */
 		err_nomem(err);
 		err_in(err, "%s", what);
 		return NULL;

@@ -70,7 +70,7 @@ struct json_field {
 
 /* Parse len bytes of UTF-8 JSON.  Refuses duplicate members, nesting beyond jansson's 2,048,
  * NUL in strings, trailing bytes.  what names the document in errors (ERR_INVALID with line and
- * column).  The result is the caller's (json_decref); hold it with json_auto_t. */
+ * column; ERR_SYSTEM for want of memory, where jansson can tell).  The result is the caller's (json_decref); hold it with json_auto_t. */
 json_t *json_parse(const char *bytes, size_t len, const char *what, struct err *err) CHECKED;
 
 /* Read object's members into the fields' targets.  Targets of absent optional fields keep their
