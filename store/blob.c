@@ -45,6 +45,7 @@ struct blobs {
 	struct view *newest, *oldest;
 	uint64_t mapped, mapped_bytes;
 	uint64_t sequence; /* of names in tmp/ */
+	bool made[BLOB_KINDS][256]; /* directories that are durable */
 };
 
 const char *blob_kind_name(enum blob_kind kind)
@@ -91,11 +92,10 @@ static int dir_learn(struct blobs *blobs, enum blob_kind kind, unsigned first, s
 	int result = 0;
 
 	snprintf(path, sizeof(path), "%s/%s/%02x", blobs->dir, dirs[kind], first);
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return err_sys(err, "cannot make directory %s", path);
 	DIR *dir = opendir(path);
 	if (!dir)
-		return err_sys(err, "cannot read directory %s", path);
+		return errno == ENOENT ? 0 : err_sys(err, "cannot read directory %s", path);
+	blobs->made[kind][first] = true;
 	while (!result && (item = readdir(dir)))
 		if (digest_parse(&name, item->d_name) == 0 && name.bytes[0] == first)
 			result = name_learn(blobs, kind, &name) < 0 ? err_nomem(err) : 0;
@@ -133,7 +133,7 @@ static int tmp_clear(struct blobs *blobs, struct err *err)
 		if (!strncmp(item->d_name, "blob-", 5))
 			unlinkat(dirfd(dir), item->d_name, 0);
 	closedir(dir);
-	return file_sync_dir(blobs->dir, err);
+	return 0;
 }
 
 int blobs_open(struct blobs **ret_blobs, const struct blobs_options *options, struct err *err)
@@ -160,6 +160,8 @@ int blobs_open(struct blobs **ret_blobs, const struct blobs_options *options, st
 	for (int kind = 0; kind < BLOB_KINDS; kind++)
 		if (kind_learn(blobs, kind, err) < 0)
 			return -1;
+	if (file_sync_dir(blobs->dir, err) < 0)
+		return -1;
 	*ret_blobs = TAKE(blobs);
 	return 0;
 }
@@ -484,13 +486,36 @@ static int name_publish(struct blobs *blobs, enum blob_kind kind, const struct d
 	return result;
 }
 
+/* The directory for names that begin with first is there, durably. */
+static int dir_make(struct blobs *blobs, enum blob_kind kind, unsigned first, struct err *err)
+{
+	char path[PATH_ROOM];
+
+	pthread_mutex_lock(&blobs->lock);
+	bool made = blobs->made[kind][first];
+	pthread_mutex_unlock(&blobs->lock);
+	if (made)
+		return 0;
+	snprintf(path, sizeof(path), "%s/%s/%02x", blobs->dir, dirs[kind], first);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_sys(err, "cannot make directory %s", path);
+	*strrchr(path, '/') = 0;
+	if (file_sync_dir(path, err) < 0)
+		return -1;
+	pthread_mutex_lock(&blobs->lock);
+	blobs->made[kind][first] = true;
+	pthread_mutex_unlock(&blobs->lock);
+	return 0;
+}
+
 int blob_publish(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		 struct blob_file *file, struct err *err)
 {
 	char path[PATH_ROOM];
 
 	path_of(blobs, kind, name, path);
-	if (file_commit(file->fd, file->path, path, err) < 0)
+	if (dir_make(blobs, kind, name->bytes[0], err) < 0 ||
+	    file_commit(file->fd, file->path, path, err) < 0)
 		return -1;
 	file->path[0] = 0; /* it is the blob's now */
 	return name_publish(blobs, kind, name) < 0 ? err_nomem(err) : 0;

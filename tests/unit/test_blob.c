@@ -519,7 +519,9 @@ START_TEST(test_blob_start_empties_tmp_and_ignores_strangers)
 	shop_stop(&shop);
 	snprintf(path, sizeof(path), "%s/tmp/blob-1-1", shop.dir);
 	SHOP_OK(file_write(path, "torn", 4, 0600, &err));
-	snprintf(path, sizeof(path), "%s/packs/ab/README", shop.dir);
+	snprintf(path, sizeof(path), "%s/packs/ab", shop.dir);
+	SHOP_OK(file_mkdirs(path, 0700, &err));
+	strcat(path, "/README");
 	SHOP_OK(file_write(path, "?", 1, 0600, &err));
 	shop_start(&shop);
 	ck_assert_uint_eq(shop_tmp_count(&shop), 0);
