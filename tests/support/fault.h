@@ -1,7 +1,7 @@
 /* fault.h -- for tests: let the nth call of a kind fail, once.
- * The program must be linked with tests/support/fault.c and the options in
- * tests/fault/wrap.options (as @file), which send the calls of our own objects (not those inside shared libraries)
- * through here.  The pattern, which ends when there are no more calls that could fail:
+ * The program is linked with tests/support/fault.c and the options in tests/fault/wrap.options
+ * (as @file), which send the calls of our own objects, not those inside shared libraries, through
+ * here.  The pattern ends when there are no more calls that could fail:
  *
  *	for (int nth = 1;; nth++) {
  *		fault_arm(FAULT_MEMORY, nth);
