@@ -384,6 +384,17 @@ static int refuse(struct exchange *x, const struct err *err, int64_t len)
 	return len ? answer_queue(x) : 0;
 }
 
+/* Shutting down: what is in flight goes on; who comes now is told, and the connection closed. */
+static int leave(struct exchange *x)
+{
+	struct err err;
+
+	err_set(&err, ERR_BUSY, "the server is shutting down; try again shortly");
+	problem_set(x, &err);
+	x->stage = STAGE_ANSWER;
+	return answer_queue(x);
+}
+
 static int exchange_first(struct exchange *x, const char *path, const char *method)
 {
 	int64_t len = 0;
@@ -395,6 +406,8 @@ static int exchange_first(struct exchange *x, const char *path, const char *meth
 	x->rq.exchange = x;
 	x->rq.path = path;
 	x->rq.method = method_parse(method);
+	if (atomic_load_explicit(&x->loop->draining, memory_order_relaxed))
+		return leave(x);
 	if (head_check(x, &len, &err) < 0 || body_spool(x, &err) < 0)
 		return refuse(x, &err, len);
 	deadline_set(x, BODY_MS + (len > 0 ? len : x->max_body) / SLOWEST_BYTES_MS);
@@ -515,7 +528,8 @@ int exchange_step(struct exchange *x, const char *path, const char *method, cons
 
 static void access_log(struct exchange *x)
 {
-	enum log_level level = x->reply.code >= 500 ? LOG_WARN : LOG_DEBUG;
+	/* 503 and 507 come in floods when they come; they are counted instead. */
+	enum log_level level = x->reply.code == 500 ? LOG_WARN : LOG_DEBUG;
 
 	if (level == LOG_DEBUG && !x->loop->access_log)
 		return;

@@ -45,6 +45,7 @@ struct loop {
 	uint64_t sequence;	/* of request ids; the loop's */
 	atomic_uint active;	/* requests between their first callback and completion */
 	atomic_uint suspended;	/* those that wait for a worker or the ledger */
+	atomic_bool draining;	/* new requests are sent away */
 	atomic_bool ending;	/* nothing may be suspended any more; listener_drain()'s */
 	atomic_ullong swept;	/* connections ended by a deadline; the sweeper's */
 	pthread_mutex_t lock;	/* guards exchanges, the list */

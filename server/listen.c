@@ -428,6 +428,7 @@ void listener_drain(struct listener *listener, int64_t ms)
 
 		if (fd >= 0)
 			close(fd);
+		atomic_store(&listener->loops[i].draining, true);
 	}
 	while (active(listener) && clock_monotonic_ms() < until)
 		clock_sleep_ms(5);
