@@ -1,52 +1,21 @@
-#include "store/blob.h"
+#include "store/blob_internal.h"
 
 #include "base/file.h"
-#include "base/map.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define MAPPED_MAX (1ull << 30) /* bytes kept mapped, unless the options say */
 #define MAPPED_FILES 4096	/* files kept mapped: the kernel allows 65,530 mappings */
 #define COPY_BYTES (256 * 1024)
-#define PATH_ROOM 512
+#define PATH_ROOM 512 /* the data directory's path is at most 400 of it */
 
-static const char *const dirs[BLOB_KINDS] = {"packs", "recipes", "maps"};
-
-/* A mapping; the first member is what callers see. */
-struct view {
-	struct blob blob;
-	struct blobs *blobs;
-	unsigned refs;		    /* the cache's own included */
-	struct entry *entry;	    /* that keeps it; NULL: not kept */
-	struct view *newer, *older; /* among those kept */
-};
-
-struct entry {
-	struct view *view; /* NULL: not mapped */
-};
-
-struct blobs {
-	char *dir, *tmp;
-	struct ledger *ledger;
-	uint64_t reserve, mapped_max;
-	pthread_rwlock_t gate;
-	pthread_mutex_t lock; /* guards all below and the views */
-	struct map *index[BLOB_KINDS];
-	struct view *newest, *oldest;
-	uint64_t mapped, mapped_bytes;
-	uint64_t sequence; /* of names in tmp/ */
-	bool made[BLOB_KINDS][256]; /* directories that are durable */
-};
+const char *const blob_dirs[BLOB_KINDS] = {"packs", "recipes", "maps"};
 
 const char *blob_kind_name(enum blob_kind kind)
 {
@@ -55,116 +24,23 @@ const char *blob_kind_name(enum blob_kind kind)
 	return names[kind];
 }
 
-struct ledger *blobs_ledger(const struct blobs *blobs)
-{
-	return blobs->ledger;
-}
-
-const char *blobs_tmp(const struct blobs *blobs)
-{
-	return blobs->tmp;
-}
-
 static void path_of(const struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		    char out[static PATH_ROOM])
 {
 	char hex[DIGEST_HEX];
 
 	digest_hex(name, hex);
-	snprintf(out, PATH_ROOM, "%s/%s/%.2s/%s", blobs->dir, dirs[kind], hex, hex);
+	snprintf(out, PATH_ROOM, "%s/%s/%.2s/%s", blobs->dir, blob_dirs[kind], hex, hex);
 }
 
-/* ---- Opening. ---- */
-
-static int name_learn(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
+int blob_learn(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
 {
 	struct entry *entry = calloc(1, sizeof(*entry));
 
 	return entry ? map_put(blobs->index[kind], name->bytes, DIGEST_LEN, entry) : -1;
 }
 
-/* One directory of 256: what is not a digest with the right beginning is none of ours. */
-static int dir_learn(struct blobs *blobs, enum blob_kind kind, unsigned first, struct err *err)
-{
-	char path[PATH_ROOM];
-	struct digest name;
-	struct dirent *item;
-	int result = 0;
-
-	snprintf(path, sizeof(path), "%s/%s/%02x", blobs->dir, dirs[kind], first);
-	DIR *dir = opendir(path);
-	if (!dir)
-		return errno == ENOENT ? 0 : err_sys(err, "cannot read directory %s", path);
-	blobs->made[kind][first] = true;
-	while (!result && (item = readdir(dir)))
-		if (digest_parse(&name, item->d_name) == 0 && name.bytes[0] == first)
-			result = name_learn(blobs, kind, &name) < 0 ? err_nomem(err) : 0;
-	closedir(dir);
-	return result;
-}
-
-static int kind_learn(struct blobs *blobs, enum blob_kind kind, struct err *err)
-{
-	char path[PATH_ROOM];
-
-	snprintf(path, sizeof(path), "%s/%s", blobs->dir, dirs[kind]);
-	blobs->index[kind] = map_new(free);
-	if (!blobs->index[kind])
-		return err_nomem(err);
-	if (file_mkdirs(path, 0700, err) < 0)
-		return -1;
-	for (unsigned first = 0; first < 256; first++)
-		if (dir_learn(blobs, kind, first, err) < 0)
-			return -1;
-	return file_sync_dir(path, err);
-}
-
-/* Nobody can finish what an earlier run left in tmp/, but for uploads. */
-static int tmp_clear(struct blobs *blobs, struct err *err)
-{
-	struct dirent *item;
-
-	if (file_mkdirs(blobs->tmp, 0700, err) < 0)
-		return -1;
-	DIR *dir = opendir(blobs->tmp);
-	if (!dir)
-		return err_sys(err, "cannot read directory %s", blobs->tmp);
-	while ((item = readdir(dir)))
-		if (!strncmp(item->d_name, "blob-", 5))
-			unlinkat(dirfd(dir), item->d_name, 0);
-	closedir(dir);
-	return 0;
-}
-
-int blobs_open(struct blobs **ret_blobs, const struct blobs_options *options, struct err *err)
-{
-	AUTO(blobs_free) struct blobs *blobs = calloc(1, sizeof(*blobs));
-
-	if (!blobs)
-		return err_nomem(err);
-	pthread_mutex_init(&blobs->lock, NULL);
-	pthread_rwlock_init(&blobs->gate, NULL);
-	blobs->ledger = options->ledger;
-	blobs->reserve = options->reserve;
-	blobs->mapped_max = options->mapped_max ? options->mapped_max : MAPPED_MAX;
-	if (strlen(options->dir) > PATH_ROOM - 100)
-		return err_set(err, ERR_INVALID, "the data directory's path is longer than %d bytes",
-			       PATH_ROOM - 100);
-	blobs->dir = strdup(options->dir);
-	if (!blobs->dir || asprintf(&blobs->tmp, "%s/tmp", options->dir) < 0) {
-		blobs->tmp = NULL;
-		return err_nomem(err);
-	}
-	if (tmp_clear(blobs, err) < 0)
-		return -1;
-	for (int kind = 0; kind < BLOB_KINDS; kind++)
-		if (kind_learn(blobs, kind, err) < 0)
-			return -1;
-	if (file_sync_dir(blobs->dir, err) < 0)
-		return -1;
-	*ret_blobs = TAKE(blobs);
-	return 0;
-}
+/* ---- Mappings. ---- */
 
 static void view_free(struct view *view)
 {
@@ -172,25 +48,16 @@ static void view_free(struct view *view)
 	free(view);
 }
 
-void blobs_free(struct blobs *blobs)
+void blob_unmap_all(struct blobs *blobs)
 {
-	if (!blobs)
-		return;
 	while (blobs->newest) {
 		struct view *view = blobs->newest;
 		blobs->newest = view->older;
 		view_free(view);
 	}
-	for (int kind = 0; kind < BLOB_KINDS; kind++)
-		map_free(blobs->index[kind]);
-	pthread_rwlock_destroy(&blobs->gate);
-	pthread_mutex_destroy(&blobs->lock);
-	free(blobs->tmp);
-	free(blobs->dir);
-	free(blobs);
 }
 
-/* ---- Mappings; all static functions here are called with the lock held. ---- */
+/* The kept_ functions are called with the lock held. */
 
 static void kept_unlink(struct blobs *blobs, struct view *view)
 {
@@ -378,22 +245,6 @@ bool blob_exists(struct blobs *blobs, enum blob_kind kind, const struct digest *
 
 /* ---- Writing. ---- */
 
-int blobs_room(const struct blobs *blobs, uint64_t bytes, struct err *err)
-{
-	struct statvfs st;
-
-	if (statvfs(blobs->dir, &st) < 0)
-		return err_sys(err, "cannot look at the disk of %s", blobs->dir);
-	uint64_t available = (uint64_t)st.f_bavail * st.f_frsize;
-	if (available >= blobs->reserve && available - blobs->reserve >= bytes)
-		return 0;
-	return err_set(err, ERR_FULL,
-		       "the disk has %llu MiB left, of which %llu are reserved: make room and try"
-		       " again",
-		       (unsigned long long)(available >> 20),
-		       (unsigned long long)(blobs->reserve >> 20));
-}
-
 static void file_name(struct blobs *blobs, struct blob_file *file)
 {
 	pthread_mutex_lock(&blobs->lock);
@@ -478,7 +329,7 @@ static int name_publish(struct blobs *blobs, enum blob_kind kind, const struct d
 	pthread_mutex_lock(&blobs->lock);
 	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
 	if (!entry)
-		result = name_learn(blobs, kind, name);
+		result = blob_learn(blobs, kind, name);
 	else if (entry->view)
 		freed = kept_drop(blobs, entry->view);
 	pthread_mutex_unlock(&blobs->lock);
@@ -496,7 +347,7 @@ static int dir_make(struct blobs *blobs, enum blob_kind kind, unsigned first, st
 	pthread_mutex_unlock(&blobs->lock);
 	if (made)
 		return 0;
-	snprintf(path, sizeof(path), "%s/%s/%02x", blobs->dir, dirs[kind], first);
+	snprintf(path, sizeof(path), "%s/%s/%02x", blobs->dir, blob_dirs[kind], first);
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return err_sys(err, "cannot make directory %s", path);
 	*strrchr(path, '/') = 0;
@@ -577,42 +428,7 @@ int blob_quarantine(struct blobs *blobs, enum blob_kind kind, const struct diges
 	return 0;
 }
 
-void blobs_enter(struct blobs *blobs)
-{
-	pthread_rwlock_rdlock(&blobs->gate);
-}
-
-bool blobs_enter_alone(struct blobs *blobs)
-{
-	return pthread_rwlock_trywrlock(&blobs->gate) == 0;
-}
-
-void blobs_leave(struct blobs *blobs)
-{
-	pthread_rwlock_unlock(&blobs->gate);
-}
-
 /* ---- Looking over. ---- */
-
-int blobs_list(struct blobs *blobs, enum blob_kind kind, struct digest **ret_names,
-	       size_t *ret_count, struct err *err)
-{
-	const void *key;
-	void *entry;
-	size_t at = 0, n = 0;
-
-	pthread_mutex_lock(&blobs->lock);
-	size_t count = map_count(blobs->index[kind]);
-	struct digest *names = calloc(count + 1, sizeof(*names));
-	while (names && n < count && map_next(blobs->index[kind], &at, &key, NULL, &entry))
-		memcpy(names[n++].bytes, key, DIGEST_LEN);
-	pthread_mutex_unlock(&blobs->lock);
-	if (!names)
-		return err_nomem(err);
-	*ret_names = names;
-	*ret_count = n;
-	return 0;
-}
 
 int blob_stat(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 	      uint64_t *ret_len, int64_t *ret_changed, struct err *err)
@@ -630,18 +446,3 @@ int blob_stat(struct blobs *blobs, enum blob_kind kind, const struct digest *nam
 	return 0;
 }
 
-void blobs_stats(struct blobs *blobs, struct blobs_stats *ret_stats)
-{
-	struct blobs_stats stats = {.disk_reserve = blobs->reserve};
-	struct statvfs st;
-
-	if (statvfs(blobs->dir, &st) == 0)
-		stats.disk_free = (uint64_t)st.f_bavail * st.f_frsize;
-	pthread_mutex_lock(&blobs->lock);
-	for (int kind = 0; kind < BLOB_KINDS; kind++)
-		stats.count[kind] = map_count(blobs->index[kind]);
-	stats.mapped = blobs->mapped;
-	stats.mapped_bytes = blobs->mapped_bytes;
-	pthread_mutex_unlock(&blobs->lock);
-	*ret_stats = stats;
-}

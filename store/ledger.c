@@ -149,8 +149,10 @@ int ledger_new(struct ledger **ret_ledger, struct db *db, unsigned max_queued, s
 {
 	struct ledger *ledger = calloc(1, sizeof(*ledger));
 
-	if (!ledger)
+	if (!ledger) {
+		db_close(db);
 		return err_nomem(err);
+	}
 	ledger->db = db;
 	ledger->max_queued = max_queued;
 	ledger->last = &ledger->first;
@@ -159,6 +161,7 @@ int ledger_new(struct ledger **ret_ledger, struct db *db, unsigned max_queued, s
 	pthread_cond_init(&ledger->settled, NULL);
 	if (pthread_create(&ledger->thread, NULL, ledger_main, ledger)) {
 		free(ledger);
+		db_close(db);
 		return err_set(err, ERR_SYSTEM, "cannot start the ledger's thread");
 	}
 	*ret_ledger = ledger;

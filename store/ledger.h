@@ -23,7 +23,7 @@ struct ledger_op {
 	int result;		/* the ledger's */
 };
 
-/* Takes over db (a DB_WRITE connection) and starts the thread.  max_queued: operations at the
+/* Takes over db (a DB_WRITE connection), also on failure, and starts the thread.  max_queued: operations at the
  * most, beyond that posting answers ERR_BUSY. */
 int ledger_new(struct ledger **ret_ledger, struct db *db, unsigned max_queued,
 	       struct err *err) CHECKED;

@@ -40,7 +40,7 @@ static int items_add(void *arg, const struct digest *name, int64_t bytes, struct
 struct verify {
 	struct blobs *blobs;
 	struct db *db;
-	bool deep, mend;
+	const struct verify_options *options;
 	struct verify_report report;
 };
 
@@ -84,7 +84,7 @@ static int pack_check(struct verify *verify, const struct item *item, struct err
 		return err_set(err, ERR_CORRUPT, "it has %llu bytes instead of %lld",
 			       (unsigned long long)len, (long long)item->bytes);
 	verify->report.bytes += len;
-	return verify->deep ? hash_check(fd, item, err) : 0;
+	return verify->options->deep ? hash_check(fd, item, err) : 0;
 }
 
 static int rows_forget(struct db *db, void *arg, struct err *err)
@@ -94,26 +94,37 @@ static int rows_forget(struct db *db, void *arg, struct err *err)
 	return inventory_pack_drop(db, arg, INT64_MAX, &removed, err);
 }
 
+static int pack_damaged(struct verify *verify, const struct digest *name, struct err *why,
+			struct err *err)
+{
+	struct digest gone = *name;
+	char hex[DIGEST_HEX];
+
+	if (inventory_pack(verify->db, name, err) == 0)
+		return 0; /* collected meanwhile */
+	digest_hex(name, hex);
+	err_in(why, "pack %s", hex);
+	damage(verify, why);
+	if (!verify->options->mend || why->status == ERR_SYSTEM)
+		return 0;
+	if (ledger_run(blobs_ledger(verify->blobs), rows_forget, &gone, err) < 0)
+		return -1;
+	return blob_quarantine(verify->blobs, BLOB_PACK, name, err);
+}
+
 static int packs_check(struct verify *verify, const struct items *items, struct err *err)
 {
-	char hex[DIGEST_HEX];
+	const struct verify_options *options = verify->options;
 	struct err why;
 
-	for (size_t i = 0; i < items->count; i++) {
-		struct digest name = items->items[i].name;
+	for (size_t i = 0; i < items->count && !verify->report.ended; i++) {
+		const struct item *item = &items->items[i];
 		verify->report.packs++;
-		if (pack_check(verify, &items->items[i], &why) == 0)
-			continue;
-		if (inventory_pack(verify->db, &name, err) == 0)
-			continue; /* collected meanwhile */
-		digest_hex(&name, hex);
-		err_in(&why, "pack %s", hex);
-		damage(verify, &why);
-		if (!verify->mend || why.status == ERR_SYSTEM)
-			continue;
-		if (ledger_run(blobs_ledger(verify->blobs), rows_forget, &name, err) < 0 ||
-		    blob_quarantine(verify->blobs, BLOB_PACK, &name, err) < 0)
+		if (pack_check(verify, item, &why) < 0 &&
+		    pack_damaged(verify, &item->name, &why, err) < 0)
 			return -1;
+		if (options->go_on && !options->go_on(options->arg, (uint64_t)item->bytes))
+			verify->report.ended = true;
 	}
 	return 0;
 }
@@ -160,10 +171,10 @@ static void recipes_check(struct verify *verify, const struct items *items)
 	}
 }
 
-int verify_store(struct blobs *blobs, struct db *db, bool deep, bool mend,
+int verify_store(struct blobs *blobs, struct db *db, const struct verify_options *options,
 		 struct verify_report *ret_report, struct err *err)
 {
-	struct verify verify = {.blobs = blobs, .db = db, .deep = deep, .mend = mend};
+	struct verify verify = {.blobs = blobs, .db = db, .options = options};
 	struct items packs = {0}, recipes = {0};
 	int result = inventory_packs(db, items_add, &packs, err);
 
@@ -171,7 +182,7 @@ int verify_store(struct blobs *blobs, struct db *db, bool deep, bool mend,
 		result = inventory_recipes(db, items_add, &recipes, err);
 	if (!result)
 		result = packs_check(&verify, &packs, err);
-	if (!result)
+	if (!result && !verify.report.ended)
 		recipes_check(&verify, &recipes);
 	free(packs.items);
 	free(recipes.items);

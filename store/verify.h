@@ -11,7 +11,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct verify_options {
+	bool deep; /* hash every pack */
+	bool mend; /* see below */
+	/* Asked after each pack of so many bytes: false ends the walk.  May sleep, for a scrub that
+	 * leaves the machine to others.  NULL: go on. */
+	bool (*go_on)(void *arg, uint64_t bytes);
+	void *arg;
+};
+
 struct verify_report {
+	bool ended; /* by go_on: what follows counts what was looked at */
 	uint64_t packs, recipes, bytes; /* looked at */
 	uint64_t damaged;		/* packs, recipes or maps that are missing or wrong */
 	struct err first;		/* the first of them; status ERR_NONE: none */
@@ -21,7 +31,7 @@ struct verify_report {
  * every recipe is there with the right bytes, and its map fits and names only packs that are there.
  * mend: damaged packs are moved to quarantine/ and their rows removed, so that a client that pushes
  * again is asked for the chunks and the recipe gets a new map.  -1 only when looking itself fails. */
-int verify_store(struct blobs *blobs, struct db *db, bool deep, bool mend,
+int verify_store(struct blobs *blobs, struct db *db, const struct verify_options *options,
 		 struct verify_report *ret_report, struct err *err) CHECKED;
 
 #endif

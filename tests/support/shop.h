@@ -226,10 +226,11 @@ UNUSED static unsigned shop_tmp_count(struct shop *shop)
 /* Everything the rows name is there and right. */
 UNUSED static void shop_sound(struct shop *shop)
 {
+	const struct verify_options options = {.deep = true};
 	struct verify_report report;
 	struct err err;
 
-	SHOP_OK(verify_store(shop->blobs, shop->db, true, false, &report, &err));
+	SHOP_OK(verify_store(shop->blobs, shop->db, &options, &report, &err));
 	ck_assert_msg(!report.damaged, "%s", report.first.text);
 }
 

@@ -373,9 +373,10 @@ END_TEST
 
 static struct verify_report verified(bool mend)
 {
+	const struct verify_options options = {.deep = true, .mend = mend};
 	struct verify_report report;
 
-	SHOP_OK(verify_store(shop.blobs, shop.db, true, mend, &report, &err));
+	SHOP_OK(verify_store(shop.blobs, shop.db, &options, &report, &err));
 	return report;
 }
 
