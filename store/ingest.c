@@ -13,22 +13,24 @@
 
 /* ---- Packs. ---- */
 
-static int pack_hash(int fd, uint64_t len, const struct digest *name, uint8_t *room,
-		     struct err *err)
+static int pack_hash(int fd, uint64_t len, const struct digest *name, struct err *err)
 {
 	AUTO(digest_free) struct digest_ctx *ctx = digest_begin();
+	uint8_t *room = malloc(READ_BYTES);
 	struct digest found;
 	char hex[DIGEST_HEX];
 
-	if (!ctx)
-		return err_nomem(err);
-	for (uint64_t at = 0; at < len;) {
+	int result = ctx && room ? 0 : err_nomem(err);
+	for (uint64_t at = 0; !result && at < len;) {
 		size_t n = len - at < READ_BYTES ? (size_t)(len - at) : READ_BYTES;
-		if (file_pread_all(fd, room, n, (int64_t)at, err) < 0)
-			return -1;
-		digest_add(ctx, room, n);
+		result = file_pread_all(fd, room, n, (int64_t)at, err);
+		if (!result)
+			digest_add(ctx, room, n);
 		at += n;
 	}
+	free(room);
+	if (result)
+		return -1;
 	digest_end(ctx, &found);
 	if (digest_eq(&found, name))
 		return 0;
@@ -56,20 +58,15 @@ static int pack_open(int fd, const struct pack_index *index, uint8_t *room, stru
 	return 0;
 }
 
-static int pack_check(int fd, uint64_t len, const struct digest *name,
-		      struct pack_index **ret_index, struct err *err)
+static int pack_check(int fd, uint64_t len, struct pack_index **ret_index, struct err *err)
 {
 	AUTO(pack_index_free) struct pack_index *index = NULL;
 	struct source source = source_fd(&fd, len);
 
-	if (len > PACK_MAX)
-		return err_set(err, ERR_TOO_LARGE, "pack: longer than %u bytes", PACK_MAX);
 	uint8_t *room = malloc((size_t)CHUNK_STORED_MAX + CHUNK_RAW_MAX);
 	if (!room)
 		return err_nomem(err);
-	int result = pack_hash(fd, len, name, room, err);
-	if (!result)
-		result = pack_index_parse(&index, &source, err);
+	int result = pack_index_parse(&index, &source, err);
 	if (!result)
 		result = pack_open(fd, index, room, err);
 	free(room);
@@ -120,7 +117,7 @@ static int pack_take(struct blobs *blobs, const struct digest *name, int fd, uin
 	AUTO(pack_index_free) struct pack_index *index = NULL;
 	struct blob_file file;
 
-	if (pack_check(fd, len, name, &index, err) < 0 ||
+	if (pack_check(fd, len, &index, err) < 0 ||
 	    blob_file_adopt(blobs, fd, len, &file, err) < 0)
 		return -1;
 	struct pack_row row = {name, (uint32_t)len, index, now, also};
@@ -157,7 +154,9 @@ int ingest_pack(struct blobs *blobs, struct db *db, const struct digest *name, i
 		uint64_t len, int64_t now, const struct also *also,
 		struct ingest_result *ret_result, struct err *err)
 {
-	if (blobs_room(blobs, 0, err) < 0)
+	if (len > PACK_MAX)
+		return err_set(err, ERR_TOO_LARGE, "pack: longer than %u bytes", PACK_MAX);
+	if (pack_hash(fd, len, name, err) < 0 || blobs_room(blobs, 0, err) < 0)
 		return -1;
 	blobs_enter(blobs);
 	int there = blob_exists(blobs, BLOB_PACK, name) ? inventory_pack(db, name, err) : 0;

@@ -69,6 +69,8 @@ START_TEST(test_blob_push_twice_changes_nothing)
 	SHOP_OK(shop_push(&shop, &goods, &info, &err));
 	SHOP_OK(inventory_sum(shop.db, &before, &err));
 	SHOP_OK(shop_push(&shop, &goods, &again, &err));
+	refused(shop_put_pack(&shop, &goods.pack_name, "other bytes", 11, &err), ERR_UNTRUSTED,
+		"not its name");
 	SHOP_OK(inventory_sum(shop.db, &after, &err));
 	ck_assert(!memcmp(&before, &after, sizeof(before)));
 	ck_assert_int_eq(info.stored, again.stored);
