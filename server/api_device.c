@@ -9,6 +9,7 @@
 #include "telemetry/intake.h"
 #include "telemetry/report.h"
 
+#include <sodium.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,15 +151,26 @@ static int own_reply(struct request *rq, struct reply *reply, const struct doc *
 	return reply_bytes(reply, 200, "application/json", doc->bytes, doc->len, err);
 }
 
-int api_document(struct request *rq, struct reply *reply, struct err *err)
+/* There is no such document; caches may remember that for a minute. */
+static int missing_reply(struct request *rq, struct reply *reply, struct err *err)
 {
 	const struct device_replies *replies = rq->app->replies;
+
+	if (exchange_loop(rq->exchange)->own_date) {
+		reply_header(reply, "Cache-Control", A_MINUTE);
+		return err_set(err, ERR_NOT_FOUND, "there is no such document");
+	}
+	return ready_reply(reply, 404, replies->missing, sizeof(missing_text) - 1);
+}
+
+int api_document(struct request *rq, struct reply *reply, struct err *err)
+{
 	struct loop *loop = exchange_loop(rq->exchange);
 	const struct doc *doc = snapshot_find(snapshot_of(loop), rq->path);
 	const struct ready *ready;
 
 	if (!doc)
-		return ready_reply(reply, 404, replies->missing, sizeof(missing_text) - 1);
+		return missing_reply(rq, reply, err);
 	ready = doc->reply;
 	if (loop->own_date || !ready)
 		return own_reply(rq, reply, doc, err);
@@ -169,23 +181,14 @@ int api_document(struct request *rq, struct reply *reply, struct err *err)
 
 /* Deltas and envelopes are not made yet by any release of the store, so every name of one is
  * unknown; clients then take packs, and manifests name no envelope. */
-static int nothing_there(struct request *rq, struct reply *reply)
-{
-	const struct device_replies *replies = rq->app->replies;
-
-	return ready_reply(reply, 404, replies->missing, sizeof(missing_text) - 1);
-}
-
 int api_delta(struct request *rq, struct reply *reply, struct err *err)
 {
-	(void)err;
-	return nothing_there(rq, reply);
+	return missing_reply(rq, reply, err);
 }
 
 int api_attest(struct request *rq, struct reply *reply, struct err *err)
 {
-	(void)err;
-	return nothing_there(rq, reply);
+	return missing_reply(rq, reply, err);
 }
 
 /* ---- Telemetry. ---- */
@@ -221,7 +224,11 @@ static int post_then(struct request *rq, struct reply *reply, struct err *err)
 	if (refused)
 		*err = post->err;
 	arena_free(post->item.arena);
-	return refused ? -1 : ready_reply(reply, 202, replies->accepted, 0);
+	if (refused)
+		return -1;
+	if (exchange_loop(rq->exchange)->own_date)
+		return reply_empty(reply, 202);
+	return ready_reply(reply, 202, replies->accepted, 0);
 }
 
 /* The body as a report in an arena of its own, which *ret_post is in and owns. */
@@ -246,11 +253,29 @@ static int post_read(struct request *rq, struct post **ret_post, struct err *err
 	return 0;
 }
 
+/* Compared in constant time; the length of the right one is no secret. */
+static int ingest_allowed(const struct request *rq, struct err *err)
+{
+	const char *wanted = rq->app->ingest_token;
+	const char *header = *wanted ? request_header(rq, "Authorization") : NULL;
+	const size_t len = strlen(wanted);
+
+	if (!*wanted)
+		return 0;
+	if (header && strncmp(header, "Bearer ", 7) == 0 && strlen(header + 7) == len &&
+	    sodium_memcmp(header + 7, wanted, len) == 0)
+		return 0;
+	return err_set(err, ERR_UNAUTHORIZED,
+		       "telemetry needs the ingest token of this fleet in Authorization");
+}
+
 int api_telemetry_post(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct post *post = NULL;
 
 	(void)reply;
+	if (ingest_allowed(rq, err) < 0)
+		return -1;
 	if (atomic_load_explicit(&rq->app->disk_low, memory_order_relaxed))
 		return err_set(err, ERR_FULL, "the server's disk is full; keep the report");
 	if (post_read(rq, &post, err) < 0)

@@ -114,6 +114,11 @@ static bool check_signing(struct request *rq, char detail[static DETAIL])
 		snprintf(detail, DETAIL, "not signing: %s", doubt);
 		return false;
 	}
+	if (!stats.repositories) {
+		snprintf(detail, DETAIL,
+			 "nothing is published: sign the pending roots with the offline seed");
+		return false;
+	}
 	if (!stats.first_expiry || left > 0)
 		return true;
 	snprintf(detail, DETAIL, "a document expired %lld s ago and was not signed anew",

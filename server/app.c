@@ -8,6 +8,7 @@
 #include "manifest/keystore.h"
 #include "manifest/offer.h"
 #include "manifest/publish.h"
+#include "rollout/engine.h"
 #include "rollout/lane.h"
 #include "server/auth.h"
 #include "server/config.h"
@@ -21,11 +22,13 @@
 #include "store/ledger.h"
 #include "store/upload.h"
 #include "telemetry/cells.h"
+#include "telemetry/census.h"
 #include "telemetry/intake.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +48,7 @@
 /* Every room's statements, prepared by every connection. */
 static const struct sql_set *const sets[] = {
 	&auth_sql,    &catalog_sql,   &class_sql,  &journal_sql, &offer_sql, &publish_sql,
-	&inventory_sql, &upload_sql, &cells_sql, &intake_sql, &lane_sql,
+	&inventory_sql, &upload_sql, &cells_sql, &intake_sql, &lane_sql, &census_sql,
 };
 
 static void db_path(char out[static PATH_MAX_BYTES], const char *data_dir)
@@ -166,6 +169,39 @@ static int data_start(struct app *app, struct err *err)
 	return ledger_new(&app->ledger, TAKE(db), (unsigned)config->ledger_queue, err);
 }
 
+/* The first line of ingest_token_file. */
+static int ingest_token_read(struct app *app, struct err *err)
+{
+	const char *path = app->config->ingest_token_file;
+	AUTO_BUF struct buf text = BUF_INIT(sizeof(app->ingest_token) - 1);
+
+	if (!*path)
+		return 0;
+	if (file_read(path, &text, err) < 0)
+		return err_in(err, "ingest_token_file");
+	if (text.len)
+		text.data[strcspn(text.data, "\r\n")] = 0;
+	if (!text.len || strlen(text.data) < 16)
+		return err_set(err, ERR_INVALID,
+			       "ingest_token_file: %s: at least 16 characters are wanted", path);
+	snprintf(app->ingest_token, sizeof(app->ingest_token), "%s", text.data);
+	sodium_memzero(text.data, text.len);
+	return 0;
+}
+
+static int engine_start(struct app *app, struct err *err)
+{
+	struct engine_options options = {.ledger = app->ledger,
+					 .publisher = app->publisher,
+					 .cells = app->cells,
+					 .clock = &app->clock,
+					 .authentic = app->ingest_token[0] != 0};
+
+	if (app_db_open(&options.db, app->config->data_dir, false, err) < 0)
+		return -1;
+	return engine_new(&app->engine, &options, err);
+}
+
 static int rooms_start(struct app *app, struct err *err)
 {
 	const struct config *config = app->config;
@@ -178,8 +214,11 @@ static int rooms_start(struct app *app, struct err *err)
 		return err_nomem(err);
 	if (blobs_open(&app->blobs, &options, err) < 0)
 		return -1;
-	return intake_new(&app->intake, app->ledger, app->cells, (unsigned)config->intake_queue,
-			  err);
+	if (intake_new(&app->intake, app->ledger, app->cells, (unsigned)config->intake_queue,
+		       err) < 0 ||
+	    ingest_token_read(app, err) < 0)
+		return -1;
+	return engine_start(app, err);
 }
 
 static unsigned cores(void)
@@ -334,6 +373,7 @@ void app_stop(struct app *app)
 	listener_free(app->admin);
 	workers_free(app->workers);
 	workers_free(app->bulk);
+	engine_free(app->engine);
 	ledger_free(app->ledger);
 	intake_free(app->intake);
 	cells_free(app->cells);

@@ -36,6 +36,7 @@ struct app {
 	struct cells *cells; /* the ledger thread's */
 	struct intake *intake;
 	struct engine *engine;
+	char ingest_token[128]; /* that telemetry must carry; "" = none asked for */
 	struct auth *auth;
 	struct metrics *metrics;
 	struct workers *workers; /* the admin listener's */

@@ -42,6 +42,9 @@ static const struct config_entry table[] = {
 	  "PEM key of tls_cert_file" },
 	{ "online_seed_file", TEXT, AT(online_seed_file), "", 0, 1024, NULL,
 	  "the online signing seed; empty: data_dir/keys/online.seed" },
+	{ "ingest_token_file", TEXT, AT(ingest_token_file), "", 0, 1024, NULL,
+	  "file with the token that apps send with telemetry; empty: anyone may report, and an"
+	  " operator must approve shares beyond 25 %" },
 	{ "log_level", TEXT, AT(log_level), "info", 1, 8, "debug|info|warn|error",
 	  "debug also logs every request" },
 	{ "loops", INT, AT(loops), "0", 0, 64, NULL,

@@ -19,6 +19,7 @@ struct config {
 	char *admin_hosts;		    /* comma-separated names the admin listener answers to */
 	char *tls_cert_file, *tls_key_file; /* both or neither; "" = none */
 	char *online_seed_file;		    /* "" = data_dir/keys/online.seed */
+	char *ingest_token_file;	    /* "" = anyone may report */
 	char *log_level;
 	int64_t loops;	 /* device loops; 0 = one a core, 8 at the most */
 	int64_t workers; /* 0 = one a core, 2 at the least */

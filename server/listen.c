@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOOPS_MAX 64
@@ -33,8 +34,10 @@ struct listener {
 	unsigned loop_count; /* started */
 	unsigned port;
 	pthread_t sweeper;
-	bool sweeping;	     /* the thread was started */
-	atomic_bool stopping; /* tells it to end */
+	bool sweeping;	      /* the thread was started */
+	pthread_mutex_t lock; /* guards stopping */
+	pthread_cond_t wake;  /* of the sweeper */
+	bool stopping;	      /* tells it to end */
 };
 
 /* ---- Addresses. ---- */
@@ -242,18 +245,59 @@ static void loop_sweep(struct loop *loop, int64_t now)
 	pthread_mutex_unlock(&loop->lock);
 }
 
+/* Waits between two sweeps; whether there will be another. */
+static bool sweeper_wait(struct listener *listener)
+{
+	struct timespec until;
+	bool more;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += SWEEP_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	pthread_mutex_lock(&listener->lock);
+	while (!listener->stopping &&
+	       pthread_cond_timedwait(&listener->wake, &listener->lock, &until) == 0)
+		;
+	more = !listener->stopping;
+	pthread_mutex_unlock(&listener->lock);
+	return more;
+}
+
 static void *sweeper_main(void *arg)
 {
 	struct listener *listener = arg;
 
-	while (!atomic_load(&listener->stopping)) {
-		clock_sleep_ms(SWEEP_MS);
+	while (sweeper_wait(listener)) {
 		if (listener->spec.tick)
 			listener->spec.tick(listener->app);
 		for (unsigned i = 0; i < listener->loop_count; i++)
 			loop_sweep(&listener->loops[i], clock_monotonic_ms());
 	}
 	return NULL;
+}
+
+static void sweeper_stop(struct listener *listener)
+{
+	pthread_mutex_lock(&listener->lock);
+	listener->stopping = true;
+	pthread_cond_signal(&listener->wake);
+	pthread_mutex_unlock(&listener->lock);
+	if (listener->sweeping)
+		pthread_join(listener->sweeper, NULL);
+	pthread_cond_destroy(&listener->wake);
+	pthread_mutex_destroy(&listener->lock);
+}
+
+static void sweeper_init(struct listener *listener)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&listener->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&listener->lock, NULL);
 }
 
 /* ---- Start. ---- */
@@ -357,6 +401,7 @@ int listener_new(struct listener **ret_listener, struct app *app,
 	listener = calloc(1, sizeof(*listener));
 	if (!listener)
 		return err_nomem(err);
+	sweeper_init(listener);
 	listener->app = app;
 	listener->spec = *spec;
 	if (route_table_new(&listener->table, spec->rows, spec->row_count, spec->listener, err) < 0)
@@ -442,9 +487,7 @@ void listener_free(struct listener *listener)
 {
 	if (!listener)
 		return;
-	atomic_store(&listener->stopping, true);
-	if (listener->sweeping)
-		pthread_join(listener->sweeper, NULL);
+	sweeper_stop(listener);
 	for (unsigned i = 0; i < listener->loop_count; i++) {
 		MHD_stop_daemon(listener->loops[i].daemon);
 		snapshot_unref(listener->loops[i].snapshot);

@@ -20,6 +20,8 @@ enum {
 	Q_BUCKET_ADD,
 	Q_READ,
 	Q_READ_BUCKETS,
+	Q_LANE,
+	Q_LANE_BUCKETS,
 	Q_SUM,
 	Q_EXPIRE_CELLS,
 	Q_EXPIRE_BUCKETS,
@@ -61,6 +63,21 @@ static const char *const sql[Q_COUNT] = {
 	[Q_READ_BUCKETS] =
 		"SELECT bucket, SUM(n) FROM cell_buckets WHERE series IN (" SERIES_OF_KEY ")"
 		" AND at >= $from AND at < $to AND late = 0 GROUP BY bucket",
+	[Q_LANE] =
+		"SELECT c.at, s.stage, s.arm, s.kind, s.metric, SUM(c.n), SUM(c.k), SUM(c.x),"
+		" SUM(c.total), SUM(c.nn), SUM(c.kk), SUM(c.nk)"
+		" FROM series s JOIN cells c ON c.series = s.id"
+		" WHERE s.rollout = $rollout AND s.class = $class"
+		" AND (s.kind = $kind OR s.kind = $other)"
+		" AND c.at >= $from AND c.at < $to AND c.late = 0"
+		" GROUP BY c.at, s.stage, s.arm, s.kind, s.metric ORDER BY c.at",
+	[Q_LANE_BUCKETS] =
+		"SELECT b.at, s.stage, s.arm, s.kind, s.metric, b.bucket, SUM(b.n)"
+		" FROM series s JOIN cell_buckets b ON b.series = s.id"
+		" WHERE s.rollout = $rollout AND s.class = $class AND s.metric = $metric"
+		" AND (s.kind = $kind OR s.kind = $other)"
+		" AND b.at >= $from AND b.at < $to AND b.late = 0"
+		" GROUP BY b.at, s.stage, s.arm, s.kind, s.metric, b.bucket ORDER BY b.at",
 	[Q_SUM] =
 		"SELECT COALESCE(SUM(n), 0), COALESCE(SUM(k), 0), COALESCE(SUM(x), 0),"
 		" COALESCE(SUM(total), 0), COALESCE(SUM(nn), 0), COALESCE(SUM(kk), 0),"
@@ -580,6 +597,70 @@ int cells_read_buckets(struct db *db, const struct cells_key *key, int64_t from,
 		const int64_t bucket = stmt_col_int(q, 0);
 		if (bucket >= 0 && bucket < (int64_t)len)
 			counts[bucket] += (uint64_t)stmt_col_int(q, 1);
+	}
+	return got;
+}
+
+static enum report_arm arm_of(const char *name)
+{
+	for (unsigned i = 1; name && i < COUNT_OF(report_arm_names); i++)
+		if (!strcmp(report_arm_names[i], name))
+			return (enum report_arm)i;
+	return REPORT_ARM_NONE;
+}
+
+static void bind_lane(struct stmt *q, const struct cells_lane *lane, int64_t from, int64_t to)
+{
+	stmt_text(q, "$rollout", lane->rollout);
+	stmt_text(q, "$class", lane->class);
+	stmt_text(q, "$kind", lane->kind);
+	stmt_text(q, "$other", lane->other);
+	stmt_int(q, "$from", from);
+	stmt_int(q, "$to", to);
+}
+
+static void read_row(struct stmt *q, struct cells_row *row)
+{
+	*row = (struct cells_row){.at = stmt_col_int(q, 0),
+				  .stage = (unsigned)stmt_col_int(q, 1),
+				  .arm = arm_of(stmt_col_text(q, 2)),
+				  .kind = stmt_col_text(q, 3),
+				  .metric = stmt_col_text(q, 4)};
+}
+
+int cells_read_lane(struct db *db, const struct cells_lane *lane, int64_t from, int64_t to,
+		    int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
+		    struct err *err)
+{
+	STMT(q, db, &cells_sql, Q_LANE);
+	bind_lane(q, lane, from, to);
+	int got;
+	while ((got = stmt_step(q, err)) > 0) {
+		struct cells_row row;
+		read_row(q, &row);
+		read_sums(q, 5, &row.cell);
+		if (fn(arg, &row, err))
+			return -1;
+	}
+	return got;
+}
+
+int cells_read_lane_buckets(struct db *db, const struct cells_lane *lane, const char *metric,
+			    int64_t from, int64_t to,
+			    int (*fn)(void *arg, const struct cells_row *row, struct err *err),
+			    void *arg, struct err *err)
+{
+	STMT(q, db, &cells_sql, Q_LANE_BUCKETS);
+	bind_lane(q, lane, from, to);
+	stmt_text(q, "$metric", metric);
+	int got;
+	while ((got = stmt_step(q, err)) > 0) {
+		struct cells_row row;
+		read_row(q, &row);
+		row.bucket = (unsigned)stmt_col_int(q, 5);
+		row.cell.n = stmt_col_int(q, 6);
+		if (fn(arg, &row, err))
+			return -1;
 	}
 	return got;
 }

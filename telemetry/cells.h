@@ -85,6 +85,27 @@ int cells_read(struct db *db, const struct cells_key *key, int64_t from, int64_t
 /* The same of buckets: n in each of len buckets, added to counts. */
 int cells_read_buckets(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
 		       uint64_t *counts, unsigned len, struct err *err) CHECKED;
+/* All of one lane's cells of either kind (other NULL: one kind) with from <= at < to, not late, merged
+ * over variants, in order of at: what a gate reads, in one pass.  fn may stop with -1. */
+struct cells_row {
+	int64_t at;
+	unsigned stage;
+	enum report_arm arm;
+	const char *kind, *metric; /* borrowed until fn returns */
+	unsigned bucket;	   /* of cells_read_lane_buckets() */
+	struct cell cell;	   /* buckets: only n */
+};
+struct cells_lane {
+	const char *rollout, *class, *kind, *other;
+};
+int cells_read_lane(struct db *db, const struct cells_lane *lane, int64_t from, int64_t to,
+		    int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
+		    struct err *err) CHECKED;
+int cells_read_lane_buckets(struct db *db, const struct cells_lane *lane, const char *metric,
+			    int64_t from, int64_t to,
+			    int (*fn)(void *arg, const struct cells_row *row, struct err *err),
+			    void *arg, struct err *err) CHECKED;
+
 /* Sum of the cells of a key over a time, late ones too when with_late. */
 int cells_sum(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
 	      bool with_late, struct cell *ret_sum, struct err *err) CHECKED;
