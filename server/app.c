@@ -13,6 +13,7 @@
 #include "server/auth.h"
 #include "server/config.h"
 #include "server/device.h"
+#include "server/housekeeping.h"
 #include "server/listen.h"
 #include "server/metrics.h"
 #include "server/workers.h"
@@ -215,10 +216,18 @@ static int rooms_start(struct app *app, struct err *err)
 	if (blobs_open(&app->blobs, &options, err) < 0)
 		return -1;
 	if (intake_new(&app->intake, app->ledger, app->cells, (unsigned)config->intake_queue,
-		       err) < 0 ||
-	    ingest_token_read(app, err) < 0)
+		       err) < 0)
 		return -1;
-	return engine_start(app, err);
+	return ingest_token_read(app, err);
+}
+
+static int housekeeping_start(struct app *app, struct err *err)
+{
+	struct db *db = NULL;
+
+	if (app_db_open(&db, app->config->data_dir, false, err) < 0)
+		return -1;
+	return housekeeping_new(&app->housekeeping, app->blobs, db, &app->clock, err);
 }
 
 static unsigned cores(void)
@@ -351,6 +360,9 @@ int app_start(struct app **ret_app, const struct config *config, struct err *err
 	    workers_start(app, err) < 0 || listeners_bind(app, err) < 0)
 		return -1;
 	disk_look(app);
+	/* Only now, when the ports are ours: nothing is decided by a daemon that cannot serve. */
+	if (engine_start(app, err) < 0 || housekeeping_start(app, err) < 0)
+		return -1;
 	if (listener_start(app->admin, err) < 0 || listener_start(app->device, err) < 0)
 		return -1;
 	started_log(app);
@@ -374,6 +386,7 @@ void app_stop(struct app *app)
 	workers_free(app->workers);
 	workers_free(app->bulk);
 	engine_free(app->engine);
+	housekeeping_free(app->housekeeping);
 	ledger_free(app->ledger);
 	intake_free(app->intake);
 	cells_free(app->cells);

@@ -18,6 +18,7 @@ struct config;	  /* server/config.h */
 struct db;	  /* store/db.h */
 struct device_replies; /* server/device.h */
 struct engine;	  /* rollout/engine.h */
+struct housekeeping; /* server/housekeeping.h */
 struct intake;	  /* telemetry/intake.h */
 struct ledger;	  /* store/ledger.h */
 struct listener;  /* server/listen.h */
@@ -36,6 +37,7 @@ struct app {
 	struct cells *cells; /* the ledger thread's */
 	struct intake *intake;
 	struct engine *engine;
+	struct housekeeping *housekeeping;
 	char ingest_token[128]; /* that telemetry must carry; "" = none asked for */
 	struct auth *auth;
 	struct metrics *metrics;
@@ -52,7 +54,7 @@ struct app {
 };
 
 /* Assemble in order: lock, keys, database, clock, publisher, ledger, store, intake, workers,
- * listeners, engine.  config is borrowed.  On failure nothing is left running. */
+ * ports, engine, housekeeping, listeners.  config is borrowed.  On failure nothing is left running. */
 int app_start(struct app **ret_app, const struct config *config, struct err *err) CHECKED;
 /* In reverse: stop listening, finish what is in flight, stop.  NULL is fine. */
 void app_stop(struct app *app);
