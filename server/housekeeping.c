@@ -148,8 +148,10 @@ int housekeeping_new(struct housekeeping **ret_keeping, struct blobs *blobs, str
 {
 	struct housekeeping *keeping = calloc(1, sizeof(*keeping));
 
-	if (!keeping)
+	if (!keeping) {
+		db_close(db);
 		return err_nomem(err);
+	}
 	keeping->blobs = blobs;
 	keeping->db = db;
 	keeping->clock = clock;

@@ -12,7 +12,7 @@
 
 struct housekeeping;
 
-/* Takes over db (reading); clock and blobs are borrowed. */
+/* Takes over db (reading), also on failure; clock and blobs are borrowed. */
 int housekeeping_new(struct housekeeping **ret_keeping, struct blobs *blobs, struct db *db,
 		     const struct clock *clock, struct err *err) CHECKED;
 /* Ends what it is at, before ledger and blobs are freed.  NULL is fine. */
