@@ -1,7 +1,9 @@
 # make            build the programs into build/release/
-# make check      everything that must be green: see scripts/check.sh
-# make unit       unit tests of this VARIANT
+# make unit       unit, fault and corpus tests of this VARIANT
+# make lint       includes, clang-tidy, cppcheck
+# make fuzz       libFuzzer; make bench: ratios against peers; make install
 # make VARIANT=asan|tsan ...   the same with sanitizers, in build/asan/ or build/tsan/
+# All that must be green: scripts/check.sh
 VARIANT ?= release
 CC      ?= gcc
 B       := build/$(VARIANT)
@@ -40,6 +42,10 @@ MAINS   := server/main.c cli/main.c sdk/example.c cli/synth_main.c
 OBJ     := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(SRC))) $(B)/gen/schema_sql.o
 LIB     := $(B)/libflotilla-all.a
 UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+FAULT   := $(patsubst tests/fault/%.c,$(B)/tests/%,$(wildcard tests/fault/fault_*.c))
+REPLAY  := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/replay_%,$(wildcard tests/fuzz/fuzz_*.c))
+SUPPORT := $(patsubst %.c,$(B)/%.o,$(filter-out tests/support/fault.c,$(wildcard tests/support/*.c)))
+PREFIX  ?= /usr/local
 
 PROGRAMS := $(foreach p,flotillad:server/main.c flotilla:cli/main.c \
               flotilla-example:sdk/example.c flotilla-synth:cli/synth_main.c,\
@@ -71,17 +77,41 @@ $(B)/flotilla-example: $(B)/sdk/example.o $(LIB)
 $(B)/flotilla-synth: $(B)/cli/synth_main.o $(LIB)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
 
-$(B)/tests/%: $(B)/tests/unit/%.o $(LIB)
+$(B)/tests/%: $(B)/tests/unit/%.o $(SUPPORT) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(shell pkg-config --libs check) $(LIBS) -o $@
+$(B)/tests/fault_%: $(B)/tests/fault/fault_%.o $(B)/tests/support/fault.o $(LIB) tests/fault/wrap.options
+	@mkdir -p $(@D)
+	$(CC) $(LDALL) @tests/fault/wrap.options $(filter %.o %.a,$^) $(shell pkg-config --libs check) $(LIBS) -o $@
+$(B)/tests/gate_vectors: $(B)/tests/gate_vectors.o $(SUPPORT) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
+# A parser's corpus through its fuzz target, without a fuzzing engine: any compiler, any sanitizer.
+$(B)/tests/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(SUPPORT) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
+# make fuzz TARGET=tuf SECONDS=60: libFuzzer with clang, ASan and UBSan; finds go to build/fuzz/.
+fuzz:
+	sh scripts/fuzz.sh $(or $(TARGET),all) $(or $(SECONDS),60)
 
-unit-build: $(UNIT)
-unit: $(UNIT)
-	sh scripts/run_unit.sh $(UNIT)
+tests: $(UNIT) $(FAULT) $(REPLAY) $(B)/tests/gate_vectors
+unit: tests
+	sh scripts/run_unit.sh $(UNIT) $(FAULT)
+	sh scripts/run_replay.sh $(REPLAY)
+	$(B)/tests/gate_vectors schema/vectors/gates.json
+
+# What needs a look by machine: formats, includes, clang-tidy, cppcheck.
+lint:
+	sh scripts/lint.sh
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(B)/flotillad $(B)/flotilla $(DESTDIR)$(PREFIX)/bin
+	install -m 644 sdk/flotilla.h $(DESTDIR)$(PREFIX)/include
 
 clean:
 	rm -rf build
 
-.PHONY: all unit unit-build clean
+.PHONY: all tests unit fuzz lint install clean
 .SECONDARY:
 -include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)

@@ -1,0 +1,13 @@
+#!/bin/sh
+# The checks by machine: who includes whom, clang-tidy, cppcheck.  Fails on any finding.
+set -eu
+sh scripts/check_includes.sh
+flags="-std=gnu17 -D_GNU_SOURCE -I. -DFLOTILLA_VERSION=\"x\" $(pkg-config --cflags libmicrohttpd sqlite3 jansson libsodium libzstd libcrypto libcurl)"
+sources=$(ls base/*.c store/*.c manifest/*.c telemetry/*.c rollout/*.c server/*.c sdk/*.c cli/*.c 2>/dev/null)
+printf '%s\n' $sources | xargs -P "$(nproc)" -n 4 sh -c '
+	flags=$1; shift
+	clang-tidy --quiet --warnings-as-errors="*" "$@" -- $flags 2>/dev/null || exit 255' tidy "$flags"
+cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+	--suppress=missingIncludeSystem --error-exitcode=1 -I. -j "$(nproc)" \
+	base store manifest telemetry rollout server sdk cli
+echo "lint: clean"
