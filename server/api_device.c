@@ -231,6 +231,13 @@ static int post_then(struct request *rq, struct reply *reply, struct err *err)
 	return ready_reply(reply, 202, replies->accepted, 0);
 }
 
+static void post_drop(void *arg)
+{
+	struct post *post = arg;
+
+	arena_free(post->item.arena);
+}
+
 /* The body as a report in an arena of its own, which *ret_post is in and owns. */
 static int post_read(struct request *rq, struct post **ret_post, struct err *err)
 {
@@ -280,7 +287,7 @@ int api_telemetry_post(struct request *rq, struct reply *reply, struct err *err)
 		return err_set(err, ERR_FULL, "the server's disk is full; keep the report");
 	if (post_read(rq, &post, err) < 0)
 		return -1;
-	if (exchange_suspend(rq->exchange, post_then, post, err) < 0) {
+	if (exchange_suspend(rq->exchange, post_then, post_drop, post, err) < 0) {
 		arena_free(post->item.arena);
 		return -1;
 	}

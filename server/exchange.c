@@ -105,11 +105,13 @@ int exchange_pause(struct exchange *x, struct err *err)
 	return 0;
 }
 
-int exchange_suspend(struct exchange *x, route_handler *then, void *then_arg, struct err *err)
+int exchange_suspend(struct exchange *x, route_handler *then, void (*drop)(void *then_arg),
+		     void *then_arg, struct err *err)
 {
 	if (exchange_pause(x, err) < 0)
 		return -1;
 	x->then = then;
+	x->then_drop = drop;
 	x->then_arg = then_arg;
 	x->stage = STAGE_WORK;
 	return 0;
@@ -541,6 +543,17 @@ static void access_log(struct exchange *x)
 		  F_INT("in", x->rq.body_len), F_INT("out", x->reply.len));
 }
 
+/* The client went while we worked: what was to be sent or done next. */
+static void drop_pending(struct exchange *x)
+{
+	if (x->then && x->then_drop)
+		x->then_drop(x->then_arg);
+	x->then = NULL;
+	if (x->reply.own)
+		MHD_destroy_response(x->reply.own);
+	x->reply.own = NULL;
+}
+
 static void request_reset(struct exchange *x)
 {
 	struct request *rq = &x->rq;
@@ -572,6 +585,7 @@ void exchange_end(struct exchange *x)
 		return;
 	metrics_add(&x->loop->counters->answers[place % METRIC_ROUTES][hundreds], 1);
 	access_log(x);
+	drop_pending(x);
 	request_reset(x);
 	reply_done(&x->reply);
 	x->route = NULL;

@@ -79,6 +79,7 @@ struct exchange {
 	struct job job;
 	/* ON_LOOP handlers that wait: runs on the loop after exchange_resume(). */
 	route_handler *then;
+	void (*then_drop)(void *then_arg); /* runs instead when the client is gone by then */
 	void *then_arg;
 };
 
@@ -95,10 +96,10 @@ void exchange_end(struct exchange *exchange);
 /* For handlers ON_LOOP with BODY_MEMORY: the body, borrowed. */
 void exchange_body(const struct exchange *exchange, const char **ret_bytes, size_t *ret_len);
 /* For handlers ON_LOOP: suspend, and run then(rq, reply, err) on the loop after exchange_resume(),
- * which any thread may call once.  The handler returns 0 with the reply still empty.  ERR_BUSY when
- * shutting down: not suspended. */
-int exchange_suspend(struct exchange *exchange, route_handler *then, void *then_arg,
-		     struct err *err) CHECKED;
+ * which any thread may call once; or drop(then_arg) there, when the client is gone by then.  The
+ * handler returns 0 with the reply still empty.  ERR_BUSY when shutting down: not suspended. */
+int exchange_suspend(struct exchange *exchange, route_handler *then, void (*drop)(void *then_arg),
+		     void *then_arg, struct err *err) CHECKED;
 void exchange_resume(struct exchange *exchange);
 void *exchange_then_arg(const struct exchange *exchange);
 struct loop *exchange_loop(const struct exchange *exchange);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,16 +103,25 @@ static int on_loop(struct request *rq, struct reply *reply, struct err *err)
 	return reply_bytes(reply, 200, "text/plain", bytes, len, err);
 }
 
+static atomic_int dropped, finished;
+
+static void later_drop(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&dropped, 1);
+}
+
 static int later_then(struct request *rq, struct reply *reply, struct err *err)
 {
 	(void)err;
 	(void)rq;
+	atomic_fetch_add(&finished, 1);
 	return reply_empty(reply, 202);
 }
 
 static void *later_thread(void *arg)
 {
-	usleep(20000);
+	usleep(50000);
 	exchange_resume(arg);
 	return NULL;
 }
@@ -121,7 +131,7 @@ static int later(struct request *rq, struct reply *reply, struct err *err)
 	pthread_t thread;
 
 	(void)reply;
-	if (exchange_suspend(rq->exchange, later_then, NULL, err) < 0)
+	if (exchange_suspend(rq->exchange, later_then, later_drop, NULL, err) < 0)
 		return -1;
 	pthread_create(&thread, NULL, later_thread, rq->exchange);
 	pthread_detach(thread);
@@ -493,6 +503,33 @@ START_TEST(test_request_suspended_on_the_loop)
 }
 END_TEST
 
+/* Each suspended request is finished or dropped, never both, never neither. */
+START_TEST(test_request_suspended_ends_once_when_the_client_leaves)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)listener_port(listener)),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const char *text = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
+	const struct linger reset = {.l_onoff = 1};
+
+	for (int i = 0; i < 20; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+		ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+		ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
+		usleep(5000);
+		if (i % 2)
+			setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		close(fd);
+	}
+	for (int i = 0; i < 200 && atomic_load(&dropped) + atomic_load(&finished) < 20; i++)
+		usleep(10000);
+	ck_assert_int_eq(atomic_load(&dropped) + atomic_load(&finished), 20);
+	ck_assert_int_eq(ask("GET", "/later", NULL, 0, NULL), 202);
+	forget();
+}
+END_TEST
+
 START_TEST(test_request_file_answer)
 {
 	ck_assert_int_eq(ask("GET", "/file", NULL, 0, NULL), 200);
@@ -636,6 +673,7 @@ int main(void)
 	tcase_add_test(tcase, test_request_if_match);
 	tcase_add_test(tcase, test_request_pages_link_to_the_next);
 	tcase_add_test(tcase, test_request_suspended_on_the_loop);
+	tcase_add_test(tcase, test_request_suspended_ends_once_when_the_client_leaves);
 	tcase_add_test(tcase, test_request_file_answer);
 	tcase_add_test(tcase, test_request_not_modified_has_no_body);
 	tcase_add_test(tcase, test_request_fed_answer);
