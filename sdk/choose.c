@@ -1,0 +1,114 @@
+/* What to run: the arm by bucket, the variant by what fits. */
+#include "sdk/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+static int64_t disk_free(const struct flotilla *f)
+{
+	struct statvfs fs;
+	if (f->o.disk_free_mib)
+		return f->o.disk_free_mib;
+	if (!f->state_dir || statvfs(f->state_dir, &fs))
+		return -1;
+	return (int64_t)((uint64_t)fs.f_bavail * fs.f_frsize >> 20);
+}
+
+static struct facts facts_of(const struct flotilla *f)
+{
+	return (struct facts){f->runtimes, f->runtime_count, disk_free(f), -1};
+}
+
+static const struct manifest_variant *fitting(struct flotilla *f, const struct variant_ref *list,
+					      unsigned count, struct err *why)
+{
+	const struct facts facts = facts_of(f);
+	return manifest_choose(&f->manifest, list, count, &f->attrs, &facts, why);
+}
+
+static bool given_up(const struct model_state *m, const struct manifest_model *model)
+{
+	const size_t len = strlen(model->rollout.id);
+	return !strncmp(m->given_up, model->rollout.id, len) && m->given_up[len] == ' ';
+}
+
+/* Whether this device takes the candidate, and whether it enters by that. */
+static bool takes_candidate(const struct flotilla *f, const struct model_state *m,
+			    const struct manifest_model *model, bool *ret_enters)
+{
+	*ret_enters = false;
+	if (!model->has_rollout || f->o.opt_out || given_up(m, model))
+		return false;
+	const int64_t bucket = bucket_of(model->rollout.salt, f->secret);
+	if (manifest_place(model, bucket, ret_enters) != ARM_CANDIDATE)
+		return false;
+	if (!strcmp(m->entry.rollout, model->rollout.id)) {
+		/* Who entered as control finishes its own windows first. */
+		*ret_enters = false;
+		return m->entry.candidate || m->entry.summary_sent;
+	}
+	const bool has = m->candidate.variant[0] != 0;
+	/* While the lane holds nobody new takes it; who has it keeps it. */
+	return model->rollout.state == MANIFEST_RUNNING || has;
+}
+
+static bool any_revoked(const struct flotilla *f, const struct manifest_variant *v)
+{
+	for (unsigned i = 0; v && i < v->file_count; i++)
+		if (manifest_revoked(&f->manifest, &v->files[i].sha256))
+			return true;
+	return false;
+}
+
+void choose(struct flotilla *f, const char *name, struct choice *c)
+{
+	const struct model_state *m = sdk_model(f, name);
+	*c = (struct choice){.model = f->has_manifest ? manifest_model_find(&f->manifest, name)
+						      : NULL};
+	if (!c->model || !m) {
+		err_set(&c->why, ERR_NOT_FOUND, "%s is not offered to class %s", name,
+			f->class[0] ? f->class : "(none yet)");
+		return;
+	}
+	const struct manifest_model *model = c->model;
+	if (takes_candidate(f, m, model, &c->may_enter)) {
+		c->variant = fitting(f, model->candidate, model->candidate_count, &c->why);
+		c->candidate = c->variant != NULL;
+	}
+	if (!c->variant) {
+		c->may_enter = false;
+		c->variant = fitting(f, model->stable, model->stable_count, &c->why);
+	}
+	if (any_revoked(f, c->variant)) {
+		c->variant = NULL;
+		err_set(&c->why, ERR_UNTRUSTED, "%s is revoked", name);
+	}
+	/* A completion is no stampede: each device waits its share, unless it has nothing at all. */
+	if (c->variant && !c->candidate && m->stable.variant[0])
+		c->not_before = model->spread.since +
+				bucket_spread(model->spread.salt ? model->spread.salt : "",
+					      f->secret, model->spread.s);
+}
+
+/* Control is enrolled when and as a candidate would be: the candidate's requirements met, stable in
+ * use for a day. */
+void choose_enter_control(struct flotilla *f, struct model_state *m)
+{
+	const struct manifest_model *model =
+		f->has_manifest ? manifest_model_find(&f->manifest, m->name) : NULL;
+	struct err why;
+	bool enters;
+	if (!model || !model->has_rollout || f->o.opt_out ||
+	    !strcmp(m->entry.rollout, model->rollout.id))
+		return;
+	const int64_t bucket = bucket_of(model->rollout.salt, f->secret);
+	if (manifest_place(model, bucket, &enters) != ARM_CONTROL || !enters)
+		return;
+	if (!fitting(f, model->candidate, model->candidate_count, &why) || !m->stable.loaded ||
+	    sdk_now(f) - m->stable.loaded < f->o.control_after_s)
+		return;
+	m->entry = (struct entry){.stage = (unsigned)model->rollout.stage, .candidate = false};
+	snprintf(m->entry.rollout, sizeof(m->entry.rollout), "%s", model->rollout.id);
+	report_enter(f, m);
+}

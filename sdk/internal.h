@@ -1,0 +1,178 @@
+/* internal.h -- what a handle holds, for the files of sdk/ only.
+ * Data goes one way: trust.c (what may be believed) -> choose.c (what to run) -> install.c, fetch.c
+ * (have it) -> use.c (what happened) -> report.c (tell it); state.c keeps all of it.
+ * Threads: as flotilla.h. */
+#ifndef SDK_INTERNAL_H
+#define SDK_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "manifest/attrs.h"
+#include "manifest/bucket.h"
+#include "manifest/doc.h"
+#include "manifest/tuf.h"
+#include "sdk/flotilla.h"
+#include "telemetry/metric.h"
+#include "telemetry/sketch.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SDK_MODELS 8
+#define SDK_NAME 65
+#define SDK_VARIANT 200
+#define SDK_PATH 1024
+#define SDK_COUNTERS 24	  /* at least as many as the metric table has */
+#define SDK_HISTOGRAMS 8
+#define SDK_QUEUE 256	  /* reports that wait to be sent */
+#define SDK_STRIKES 2	  /* deaths while loading before a variant is given up */
+
+/* What happened to a model in one span of time: a window, a rollout's W windows, a day. */
+struct tally {
+	uint32_t used;	/* windows used */
+	uint32_t counts[SDK_COUNTERS];
+	uint32_t hits[SDK_COUNTERS]; /* windows with any */
+	uint16_t hists[SDK_HISTOGRAMS][SKETCH_BUCKETS];
+};
+
+/* A variant that is whole on this device. */
+struct installed {
+	char variant[SDK_VARIANT]; /* "": none */
+	char dir[SDK_PATH];
+	char file[MANIFEST_FILE_NAME + 1];
+	char via[16];	    /* "chunks", "full", "cache" */
+	int64_t loaded;	    /* when it was first loaded well; 0: never */
+};
+
+/* This device's part in one rollout. */
+struct entry {
+	char rollout[SDK_NAME]; /* "": none */
+	unsigned stage;
+	bool candidate;
+	int64_t entered; /* start of the slot */
+	bool outcome_sent, summary_sent;
+	int64_t first_window; /* start of its first whole window */
+};
+
+struct model_state {
+	char name[SDK_NAME];
+	struct installed stable, candidate;
+	struct entry entry;
+	char given_up[SDK_VARIANT + SDK_NAME]; /* "rollout variant" that failed to load twice */
+	char loading[SDK_VARIANT];	       /* marker: load_begin without load_end */
+	unsigned strikes;
+	char current[SDK_VARIANT]; /* what load_begin() loaded last */
+	int64_t window;		   /* start of the one that tally counts; 0: none */
+	int64_t day;		   /* likewise */
+	bool window_any;	   /* something happened in it */
+	struct tally in_window, in_rollout, in_day;
+};
+
+struct queued {
+	int64_t due;
+	char *text; /* owned; a report's JSON */
+	bool day_first;
+};
+
+struct flotilla {
+	/* options, copied */
+	char *url, *channel, *state_dir, *ingest_token, *shared_cache_dir;
+	struct flotilla_options o; /* its strings are not used */
+	struct arena *own;	   /* attributes and runtimes live here */
+	struct attrs attrs;
+	struct runtime *runtimes;
+	unsigned runtime_count;
+	void *own_curl; /* when the transport is ours alone */
+
+	char error[400];
+
+	/* what is trusted */
+	struct tuf_trust index, repo;
+	char index_etag[80], repo_etag[80];
+	int64_t index_version;	 /* of the rules that chose class */
+	char class[SDK_NAME];
+	struct arena *manifest_arena;
+	struct manifest manifest;
+	bool has_manifest;
+	int64_t newest_signed; /* latest time that a signed document proved */
+	int64_t clock_offset;  /* server's time minus ours, from Date */
+
+	/* what is here */
+	uint8_t secret[BUCKET_SECRET_LEN];
+	struct model_state models[SDK_MODELS];
+	unsigned model_count;
+	struct queued queue[SDK_QUEUE];
+	unsigned queue_len;
+	int64_t last_day;	/* UTC day of the last usage report */
+	int64_t next_poll, not_before; /* not_before: the server asked to wait, or back-off */
+	unsigned failures;	/* polls in a row */
+	bool dirty;		/* state differs from what is saved */
+	struct flotilla_stats stats;
+	struct fetching *fetching; /* a download under way; fetch.c's */
+};
+
+/* ---- client.c ---- */
+int sdk_fail(struct flotilla *f, int code, const struct err *err); /* keeps the text, gives code */
+int sdk_say(struct flotilla *f, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int64_t sdk_now(const struct flotilla *f);   /* the app's clock */
+int64_t sdk_event_time(const struct flotilla *f); /* corrected by the server's Date */
+void sdk_log(struct flotilla *f, const char *text);
+int sdk_get(struct flotilla *f, const struct flotilla_request *request,
+	    struct flotilla_response *response); /* counts, corrects the clock */
+/* GET url-path whole into buf (bounded by buf->max).  The HTTP status, or a code below 0. */
+int sdk_get_buf(struct flotilla *f, const char *path, const char *etag, struct buf *buf,
+		struct flotilla_response *response);
+struct model_state *sdk_model(struct flotilla *f, const char *name); /* made when absent; NULL: full */
+
+/* ---- trust.c ---- */
+int trust_poll(struct flotilla *f);
+int trust_open(struct flotilla *f); /* the embedded root, and what was stored */
+int trust_manifest(struct flotilla *f); /* parse the trusted targets */
+
+/* ---- choose.c ---- */
+struct choice {
+	const struct manifest_variant *variant; /* NULL: nothing fits; why says so */
+	const struct manifest_model *model;
+	bool candidate;	   /* it is a rollout's candidate */
+	bool may_enter;	   /* candidate: enters now if it has not */
+	int64_t not_before; /* spread: not to be installed earlier; 0: now */
+	struct err why;
+};
+void choose(struct flotilla *f, const char *model, struct choice *ret_choice);
+/* Control enters under the conditions under which a candidate does. */
+void choose_enter_control(struct flotilla *f, struct model_state *m);
+
+/* ---- fetch.c ---- */
+/* Bring one file of a variant to path, a slice at a time.  OK, AGAIN, or an error. */
+int fetch_file(struct flotilla *f, const struct manifest_file *file, const char *path);
+/* Simulation: read and verify one chunk of it, no more. */
+int fetch_probe(struct flotilla *f, const struct manifest_file *file);
+void fetch_drop(struct flotilla *f);
+
+/* ---- install.c ---- */
+int install_variant(struct flotilla *f, const struct manifest_variant *variant,
+		    struct installed *ret_installed);
+void install_remove(struct flotilla *f, struct installed *installed);
+
+/* ---- use.c ---- */
+void use_roll(struct flotilla *f); /* windows and days that have ended become reports */
+
+/* ---- report.c ---- */
+void report_enter(struct flotilla *f, struct model_state *m);
+void report_outcome(struct flotilla *f, struct model_state *m, const char *result,
+		    const struct flotilla_loaded *loaded, const char *variant, const char *via);
+void report_window(struct flotilla *f, struct model_state *m);
+void report_summary(struct flotilla *f, struct model_state *m);
+void report_usage(struct flotilla *f, struct model_state *m);
+int report_flush(struct flotilla *f);
+
+/* ---- state.c ---- */
+int state_load(struct flotilla *f);
+int state_save(struct flotilla *f); /* when dirty */
+int state_write(struct flotilla *f, const char *name, const void *bytes, size_t len);
+int state_read(struct flotilla *f, const char *name, struct buf *buf, struct err *err);
+
+#endif
