@@ -54,6 +54,7 @@ struct entry {
 	bool candidate;
 	int64_t entered; /* start of the slot */
 	bool outcome_sent, summary_sent;
+	bool live; /* the arm's variant was loaded well: its windows count */
 	int64_t first_window; /* start of its first whole window */
 };
 

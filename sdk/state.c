@@ -107,10 +107,10 @@ static json_t *installed_json(const struct installed *i)
 
 static json_t *entry_json(const struct entry *e)
 {
-	return json_pack("{s:s, s:I, s:b, s:I, s:b, s:b, s:I}", "rollout", e->rollout, "stage",
+	return json_pack("{s:s, s:I, s:b, s:I, s:b, s:b, s:b, s:I}", "rollout", e->rollout, "stage",
 			 (json_int_t)e->stage, "candidate", (int)e->candidate, "entered",
 			 (json_int_t)e->entered, "outcome_sent", (int)e->outcome_sent,
-			 "summary_sent", (int)e->summary_sent, "first_window",
+			 "summary_sent", (int)e->summary_sent, "live", (int)e->live, "first_window",
 			 (json_int_t)e->first_window);
 }
 
@@ -159,6 +159,7 @@ static void read_entry(const json_t *object, struct entry *e)
 	e->entered = read_int(object, "entered");
 	e->outcome_sent = read_bool(object, "outcome_sent");
 	e->summary_sent = read_bool(object, "summary_sent");
+	e->live = read_bool(object, "live");
 	e->first_window = read_int(object, "first_window");
 }
 

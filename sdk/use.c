@@ -31,7 +31,7 @@ static int64_t rollout_end(const struct flotilla *f, const struct entry *e)
 static bool in_rollout(const struct flotilla *f, const struct model_state *m, int64_t window)
 {
 	const struct entry *e = &m->entry;
-	return e->rollout[0] && e->outcome_sent && f->has_manifest && window >= e->first_window &&
+	return e->rollout[0] && e->live && f->has_manifest && window >= e->first_window &&
 	       window < rollout_end(f, e);
 }
 
@@ -128,6 +128,7 @@ static void outcome(struct flotilla *f, struct model_state *m, const char *resul
 		return;
 	report_outcome(f, m, result, loaded, variant, i && e->candidate ? i->via : "none");
 	e->outcome_sent = true;
+	e->live = !strcmp(result, "ok");
 	e->first_window =
 		floor_to(sdk_event_time(f) + window_s(f) - 1, window_s(f));
 }
