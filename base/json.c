@@ -87,6 +87,19 @@ static int read_int(const struct json_field *f, const json_t *value, struct err 
 	return 0;
 }
 
+static int read_real(const struct json_field *f, const json_t *value, struct err *err)
+{
+	const double max = f->max ? (double)f->max : (double)MAX_INT;
+	if (!json_is_number(value))
+		return wrong_type(f, "a number", err);
+	const double n = json_number_value(value);
+	if (n < (double)f->min || n > max)
+		return err_set(err, ERR_INVALID, "%s: %g is outside %lld..%.0f", f->name, n,
+			       (long long)f->min, max);
+	*(double *)f->target = n;
+	return 0;
+}
+
 static int read_digest(const struct json_field *f, const json_t *value, struct err *err)
 {
 	const char *text = json_string_value(value);
@@ -119,6 +132,8 @@ static int read_value(const struct json_field *f, json_t *value, struct err *err
 		return read_name(f, value, err);
 	case JSON_FIELD_INT:
 		return read_int(f, value, err);
+	case JSON_FIELD_REAL:
+		return read_real(f, value, err);
 	case JSON_FIELD_DIGEST:
 		return read_digest(f, value, err);
 	case JSON_FIELD_ARRAY:

@@ -16,6 +16,7 @@ enum json_kind {
 	JSON_FIELD_TEXT,   /* const char *: borrowed from the json_t */
 	JSON_FIELD_NAME,   /* const char *: [a-z0-9][a-z0-9._-]*, 1..64 bytes unless max says less */
 	JSON_FIELD_INT,	   /* int64_t */
+	JSON_FIELD_REAL,   /* double: any number */
 	JSON_FIELD_BOOL,   /* bool */
 	JSON_FIELD_DIGEST, /* struct digest: 64 lower-case hex digits, "sha256:" before them allowed */
 	JSON_FIELD_OBJECT, /* json_t *: borrowed */
@@ -26,8 +27,8 @@ struct json_field {
 	const char *name;
 	enum json_kind kind;
 	bool optional;	/* absent or null leaves the target as it was */
-	int64_t min, max; /* INT: the value; TEXT: bytes; ARRAY: elements; max 0 = 2^53 for INT, 4,096
-			     bytes for TEXT, 10,000 elements for ARRAY */
+	int64_t min, max; /* INT, REAL: the value; TEXT: bytes; ARRAY: elements; max 0 = 2^53 for
+			     numbers, 4,096 bytes for TEXT, 10,000 elements for ARRAY */
 	void *target;
 	bool *ret_present; /* may be NULL */
 };
@@ -46,6 +47,11 @@ struct json_field {
 #define FIELD_INT(n, t, ...)                                                              \
 	{                                                                                 \
 		.name = (n), .kind = JSON_FIELD_INT, .target = (1 ? (t) : (int64_t *)0),  \
+		__VA_ARGS__                                                               \
+	}
+#define FIELD_REAL(n, t, ...)                                                             \
+	{                                                                                 \
+		.name = (n), .kind = JSON_FIELD_REAL, .target = (1 ? (t) : (double *)0), \
 		__VA_ARGS__                                                               \
 	}
 #define FIELD_BOOL(n, t, ...)                                                             \
@@ -70,7 +76,8 @@ struct json_field {
 
 /* Parse len bytes of UTF-8 JSON.  Refuses duplicate members, nesting beyond jansson's 2,048,
  * NUL in strings, trailing bytes.  what names the document in errors (ERR_INVALID with line and
- * column; ERR_SYSTEM for want of memory, where jansson can tell).  The result is the caller's (json_decref); hold it with json_auto_t. */
+ * column; ERR_SYSTEM for want of memory, where jansson can tell).  The result is the caller's
+ * (json_decref); hold it with json_auto_t. */
 json_t *json_parse(const char *bytes, size_t len, const char *what, struct err *err) CHECKED;
 
 /* Read object's members into the fields' targets.  Targets of absent optional fields keep their

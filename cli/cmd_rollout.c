@@ -21,8 +21,21 @@ static int parse_share(const char *text, int64_t *ret_ppm)
 	return 0;
 }
 
-/* "1%,5%,50%" with a soak each; NULL and a message otherwise. */
-static json_t *parse_stages(const char *text, int64_t soak_s, int64_t max_s)
+/* "2.0+0.10": a ratio and a difference of rates, for one stage. */
+static int add_margin(json_t *stage, const char *text)
+{
+	char *end = NULL;
+	const double ratio = strtod(text, &end);
+	const double delta = *end == '+' ? strtod(end + 1, &end) : 0;
+	if (*end || !(ratio >= 1 && ratio <= 10) || !(delta >= 0 && delta <= 1))
+		return -1;
+	json_object_set_new(stage, "ratio_pm", json_integer((json_int_t)(ratio * 1000 + 0.5)));
+	json_object_set_new(stage, "delta_ppm", json_integer((json_int_t)(delta * 1e6 + 0.5)));
+	return 0;
+}
+
+/* "1%,5%,50%"; NULL and a message otherwise. */
+static json_t *parse_stages(const char *text)
 {
 	char *copy = strdup(text), *rest = copy, *part;
 	json_t *stages = json_array();
@@ -34,30 +47,43 @@ static json_t *parse_stages(const char *text, int64_t soak_s, int64_t max_s)
 			stages = NULL;
 			break;
 		}
-		json_t *stage = json_pack("{s:I}", "ppm", (json_int_t)ppm);
-		if (soak_s)
-			json_object_set_new(stage, "min_soak_s", json_integer(soak_s));
-		if (max_s)
-			json_object_set_new(stage, "max_s", json_integer(max_s));
-		json_array_append_new(stages, stage);
+		json_array_append_new(stages, json_pack("{s:I}", "ppm", (json_int_t)ppm));
 	}
 	free(copy);
 	return stages;
 }
 
-static int add_options(json_t *body, const struct args *args)
+/* Each stage's soak, longest time and margin; absent ones are the daemon's to choose. */
+static int add_stages(json_t *body, const struct args *args)
 {
 	int64_t soak, max;
-	const char *stages = args_text(args, "stages");
+	size_t i;
+	json_t *stage;
+	const char *text = args_text(args, "stages"), *margin = args_text(args, "margin");
 	if (args_int(args, "soak", 600, 30 * 86400, 0, &soak) ||
 	    args_int(args, "max", 600, 90 * 86400, 0, &max))
 		return -1;
-	if (stages || soak || max) {
-		json_t *list = parse_stages(stages ? stages : "1%,5%,20%,50%,95%", soak, max);
-		if (!list)
+	if (!text && !soak && !max && !margin)
+		return 0;
+	json_t *stages = parse_stages(text ? text : "1%,5%,20%,50%,95%");
+	json_object_set_new(body, "stages", stages);
+	json_array_foreach (stages, i, stage) {
+		if (soak)
+			json_object_set_new(stage, "min_soak_s", json_integer(soak));
+		if (max)
+			json_object_set_new(stage, "max_s", json_integer(max));
+		if (margin && add_margin(stage, margin)) {
+			cli_usage("--margin: %s is not RATIO+DIFFERENCE, like 2.0+0.10", margin);
 			return -1;
-		json_object_set_new(body, "stages", list);
+		}
 	}
+	return stages ? 0 : -1;
+}
+
+static int add_options(json_t *body, const struct args *args)
+{
+	if (add_stages(body, args))
+		return -1;
 	for (unsigned i = 0; i < args_count(args, "class"); i++) {
 		if (!i)
 			json_object_set_new(body, "classes", json_array());
@@ -327,6 +353,7 @@ static const struct cli_option start_options[] = {
 	{"stages", "LIST", "shares of the fleet (1%,5%,20%,50%,95%)", false},
 	{"soak", "SECONDS", "shortest time in a stage (86400)", false},
 	{"max", "SECONDS", "longest time before a stage holds as inconclusive (604800)", false},
+	{"margin", "RATIO+DIFF", "what counts as no worse, for promotion (2.0, 1.5, 1.25 ... by stage)", false},
 	{"retry", NULL, "also where this release was rolled back before", false},
 };
 static const struct cli_option status_options[] = {

@@ -71,6 +71,7 @@ static int read_stage(struct policy *policy, unsigned index, const json_t *objec
 		FIELD_INT("max_s", &stage->max_s, .optional = true, .min = 600, .max = 90 * DAY_S),
 		FIELD_INT("ratio_pm", &stage->ratio_pm, .optional = true, .min = 1000,
 			  .max = 10000),
+		FIELD_INT("delta_ppm", &stage->delta_ppm, .optional = true, .max = 1000000),
 		FIELD_BOOL("approval", &stage->approval, .optional = true),
 	};
 	if (json_read(object, fields, COUNT_OF(fields), err))
@@ -118,7 +119,7 @@ int policy_read(struct policy *policy, const json_t *body, struct err *err)
 
 static json_t *stage_json(const struct policy_stage *stage)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:b}", "ppm", (json_int_t)stage->ppm, "min_soak_s",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "ppm", (json_int_t)stage->ppm, "min_soak_s",
 			 (json_int_t)stage->min_soak_s, "max_s", (json_int_t)stage->max_s,
 			 "ratio_pm", (json_int_t)stage->ratio_pm, "approval", (int)stage->approval);
 }
@@ -152,7 +153,10 @@ double policy_promote_threshold(const struct policy *policy)
 
 double policy_delta(const struct policy *policy, unsigned stage, int64_t devices)
 {
+	const struct policy_stage *s = &policy->stages[stage - 1];
 	const double h = devices > 0 ? 160.0 / (double)devices : 1.0;
-	const double share = (double)policy->stages[stage - 1].ppm / 1e6;
+	const double share = (double)s->ppm / 1e6;
+	if (s->delta_ppm)
+		return (double)s->delta_ppm / 1e6;
 	return fmin((h > 0.0005 ? h : 0.0005) / share, 1.0);
 }

@@ -50,6 +50,7 @@ struct policy_stage {
 	int64_t min_soak_s; /* before it may be passed */
 	int64_t max_s;	    /* after that it is inconclusive */
 	int64_t ratio_pm;   /* promotion margin as a ratio, per mille: 1250 = 1.25 */
+	int64_t delta_ppm;  /* and as a difference of rates; 0: from the lane's size */
 	bool approval;	    /* an operator must approve entering it */
 };
 struct policy {
@@ -71,7 +72,8 @@ json_t *policy_json(const struct policy *policy) CHECKED; /* NULL without memory
 /* log E at which one rollback gate of one of lanes fires: ln(2 * lanes * gates / alpha). */
 double policy_rollback_threshold(const struct policy *policy, unsigned lanes);
 double policy_promote_threshold(const struct policy *policy);
-/* delta of a stage's promotion margin: about 160 additionally failing devices a lane. */
+/* delta of a stage's promotion margin: as asked for, or about 160 additionally failing devices a
+ * lane. */
 double policy_delta(const struct policy *policy, unsigned stage, int64_t devices);
 
 #endif

@@ -33,6 +33,14 @@ static bool given_up(const struct model_state *m, const struct manifest_model *m
 	return !strncmp(m->given_up, model->rollout.id, len) && m->given_up[len] == ' ';
 }
 
+/* Both arms are of devices that have had their stable in use for a day: a fresh install takes stable
+ * first, and the two stay comparable. */
+static bool settled(const struct flotilla *f, const struct model_state *m)
+{
+	return m->stable.variant[0] && m->stable.loaded &&
+	       sdk_now(f) - m->stable.loaded >= f->o.enter_after_s;
+}
+
 /* Whether this device takes the candidate, and whether it enters by that. */
 static bool takes_candidate(const struct flotilla *f, const struct model_state *m,
 			    const struct manifest_model *model, bool *ret_enters)
@@ -50,7 +58,7 @@ static bool takes_candidate(const struct flotilla *f, const struct model_state *
 	}
 	const bool has = m->candidate.variant[0] != 0;
 	/* While the lane holds nobody new takes it; who has it keeps it. */
-	return model->rollout.state == MANIFEST_RUNNING || has;
+	return has || (model->rollout.state == MANIFEST_RUNNING && settled(f, m));
 }
 
 static bool any_revoked(const struct flotilla *f, const struct manifest_variant *v)
@@ -91,8 +99,7 @@ void choose(struct flotilla *f, const char *name, struct choice *c)
 					      f->secret, model->spread.s);
 }
 
-/* Control is enrolled when and as a candidate would be: the candidate's requirements met, stable in
- * use for a day. */
+/* Control is enrolled when and as a candidate would be, its requirements included. */
 void choose_enter_control(struct flotilla *f, struct model_state *m)
 {
 	const struct manifest_model *model =
@@ -105,8 +112,8 @@ void choose_enter_control(struct flotilla *f, struct model_state *m)
 	const int64_t bucket = bucket_of(model->rollout.salt, f->secret);
 	if (manifest_place(model, bucket, &enters) != ARM_CONTROL || !enters)
 		return;
-	if (!fitting(f, model->candidate, model->candidate_count, &why) || !m->stable.loaded ||
-	    sdk_now(f) - m->stable.loaded < f->o.control_after_s)
+	if (model->rollout.state != MANIFEST_RUNNING || !settled(f, m) ||
+	    !fitting(f, model->candidate, model->candidate_count, &why))
 		return;
 	m->entry = (struct entry){.stage = (unsigned)model->rollout.stage, .candidate = false};
 	snprintf(m->entry.rollout, sizeof(m->entry.rollout), "%s", model->rollout.id);

@@ -132,8 +132,8 @@ static int copy_options(struct flotilla *f, const struct flotilla_options *o)
 	}
 	if (!f->o.slice_bytes)
 		f->o.slice_bytes = 8 << 20;
-	if (f->o.control_after_s < 0 || (!f->o.secret && !f->o.control_after_s))
-		f->o.control_after_s = DAY_S;
+	if (!f->o.enter_after_s)
+		f->o.enter_after_s = DAY_S;
 	return FLOTILLA_OK;
 }
 
@@ -201,6 +201,7 @@ int flotilla_open(struct flotilla **ret_flotilla, const struct flotilla_options 
 		free(f);
 		return FLOTILLA_E_MEMORY;
 	}
+	f->share_fd = -1;
 	tuf_init(&f->index);
 	tuf_init(&f->repo);
 	f->own = arena_new(OWN_ARENA);
@@ -212,11 +213,17 @@ int flotilla_open(struct flotilla **ret_flotilla, const struct flotilla_options 
 
 void flotilla_close(struct flotilla *f)
 {
+	if (f && f->url && f->own)
+		state_save(f);
+	flotilla_kill(f);
+}
+
+void flotilla_kill(struct flotilla *f)
+{
 	if (!f)
 		return;
-	if (f->url && f->own)
-		state_save(f);
 	fetch_drop(f);
+	share_unlock(f);
 	tuf_done(&f->index);
 	tuf_done(&f->repo);
 	arena_free(f->manifest_arena);

@@ -56,7 +56,6 @@ int main(int argc, char **argv)
 		.attributes = "{\"os\":\"android\",\"os_version\":[15],\"ram_mib\":8192}",
 		.runtimes = "{\"llama.cpp\":\"4000\"}",
 		.allow_development = 1, /* this is an example; a shipped app says 0 */
-		.control_after_s = -1,
 		.log = log_line,
 	};
 	if (argc < 4) {

@@ -119,12 +119,14 @@ struct flotilla_options {
 	const char *shared_cache_dir; /* one verified download for many devices of a process */
 	const uint8_t *secret;	      /* 16 bytes instead of random ones */
 	int no_delay;		      /* 1: reports are due at once */
-	int64_t control_after_s;      /* how long stable must be loaded before control enters; -1: 86,400 */
+	int64_t enter_after_s; /* how long stable must be in use before a rollout is entered; 0: 86,400 */
 };
 /* Reads the state directory, makes it when it is absent.  Everything in options is copied but
  * callbacks' args. */
 int flotilla_open(struct flotilla **ret_flotilla, const struct flotilla_options *options);
 void flotilla_close(struct flotilla *flotilla); /* saves; NULL is fine */
+/* Simulation and tests: as if the process had died, nothing more is saved.  NULL is fine. */
+void flotilla_kill(struct flotilla *flotilla);
 const char *flotilla_error(const struct flotilla *flotilla); /* of the last failed call */
 
 /* ---- polling ---- */

@@ -4,8 +4,10 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -28,6 +30,13 @@ static int room_for(struct flotilla *f, const char *dir, int64_t bytes)
 	return sdk_say(f, FLOTILLA_E_DISK, "no room for %lld more bytes", (long long)bytes);
 }
 
+void share_unlock(struct flotilla *f)
+{
+	if (f->share_fd >= 0)
+		close(f->share_fd);
+	f->share_fd = -1;
+}
+
 static int install_file(struct flotilla *f, const struct manifest_file *file, const char *dir)
 {
 	char path[SDK_PATH];
@@ -38,6 +47,22 @@ static int install_file(struct flotilla *f, const struct manifest_file *file, co
 	return code ? code : fetch_file(f, file, path);
 }
 
+/* One device at a time fills a shared directory; the lock lasts from slice to slice. */
+static int share_lock(struct flotilla *f, const char *dir)
+{
+	char path[SDK_PATH];
+	if (f->share_fd >= 0)
+		return FLOTILLA_OK;
+	snprintf(path, sizeof(path), "%.800s/.lock", dir);
+	f->share_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (f->share_fd < 0)
+		return sdk_say(f, FLOTILLA_E_STATE, "cannot open %s", path);
+	if (!flock(f->share_fd, LOCK_EX | LOCK_NB))
+		return FLOTILLA_OK;
+	share_unlock(f);
+	return sdk_say(f, FLOTILLA_AGAIN, "another device of this cache is fetching it");
+}
+
 /* Many simulated devices share one verified file; each still reads one range of it. */
 static int share_file(struct flotilla *f, const struct manifest_file *file, const char *dir,
 		      bool *ret_full)
@@ -46,8 +71,14 @@ static int share_file(struct flotilla *f, const struct manifest_file *file, cons
 	snprintf(path, sizeof(path), "%.800s/%.128s", dir, file->name);
 	if (whole(path, file->length))
 		return fetch_probe(f, file);
+	int code = share_lock(f, dir);
+	if (code)
+		return code;
 	*ret_full = true;
-	return fetch_file(f, file, path);
+	code = fetch_file(f, file, path);
+	if (code != FLOTILLA_AGAIN)
+		share_unlock(f);
+	return code;
 }
 
 static int dir_of(struct flotilla *f, const struct manifest_variant *v, char out[static SDK_PATH])

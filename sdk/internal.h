@@ -113,6 +113,7 @@ struct flotilla {
 	bool dirty;		/* state differs from what is saved */
 	struct flotilla_stats stats;
 	struct fetching *fetching; /* a download under way; fetch.c's */
+	int share_fd;		   /* lock on a shared cache while filling it; -1: none */
 };
 
 /* ---- client.c ---- */
@@ -157,6 +158,7 @@ void fetch_drop(struct flotilla *f);
 int install_variant(struct flotilla *f, const struct manifest_variant *variant,
 		    struct installed *ret_installed);
 void install_remove(struct flotilla *f, struct installed *installed);
+void share_unlock(struct flotilla *f);
 
 /* ---- use.c ---- */
 void use_roll(struct flotilla *f); /* windows and days that have ended become reports */

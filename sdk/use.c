@@ -89,7 +89,8 @@ void use_roll(struct flotilla *f)
 		if (m->window && now >= m->window + window_s(f))
 			end_window(f, m);
 		end_rollout(f, m, now);
-		if (m->day != day) {
+		/* Corrections of the clock may step back over midnight; a day ends once. */
+		if (day > m->day || day < m->day - DAY_S) {
 			end_day(f, m);
 			m->day = day;
 		}

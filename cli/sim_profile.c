@@ -1,0 +1,161 @@
+#include "cli/sim_profile.h"
+
+#include "base/json.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct profile_behaviour healthy = {
+	.class = "*", .variant = "*", .load_ms = {1200, 0.3}, .ttft_ms = {350, 0.4}};
+
+static int keep(const char **text, struct arena *arena, struct err *err)
+{
+	*text = arena_strdup(arena, *text);
+	return *text ? 0 : err_nomem(err);
+}
+
+/* An object as the SDK wants it: its text. */
+static int keep_json(const char **ret, const json_t *object, struct arena *arena, struct err *err)
+{
+	char *text = object ? json_text(object) : NULL;
+	*ret = text ? arena_strdup(arena, text) : arena_strdup(arena, "{}");
+	free(text);
+	return *ret ? 0 : err_nomem(err);
+}
+
+static int read_spread(struct profile_spread *ret, const json_t *list, const char *name,
+		       struct err *err)
+{
+	if (!list)
+		return 0;
+	const double median = json_number_value(json_array_get(list, 0));
+	const double sigma = json_number_value(json_array_get(list, 1));
+	if (!(median >= 1) || !(sigma >= 0) || sigma > 3)
+		return err_set(err, ERR_INVALID,
+			       "%s: must be [median in ms, sigma of its logarithm, 0 to 3]", name);
+	*ret = (struct profile_spread){median, sigma};
+	return 0;
+}
+
+static int read_class(struct profile_class *c, const json_t *object, struct arena *arena,
+		      struct err *err)
+{
+	json_t *attributes = NULL, *runtimes = NULL;
+	*c = (struct profile_class){.full = 1, .disk_free_mib = 16384, .sessions_per_day = 6,
+				    .requests_per_session = 3, .spread = 0.5, .link_kib_s = 4096,
+				    .slow_kib_s = 128, .offline_s = 7200};
+	const struct json_field fields[] = {
+		FIELD_NAME("name", &c->name),
+		FIELD_INT("devices", &c->devices, .min = 1, .max = PROFILE_DEVICES),
+		FIELD_INT("full", &c->full, .optional = true, .min = 1, .max = PROFILE_DEVICES),
+		FIELD_OBJECT("attributes", &attributes),
+		FIELD_OBJECT("runtimes", &runtimes, .optional = true),
+		FIELD_INT("os_major", &c->os_major, .optional = true, .max = 1000),
+		FIELD_INT("disk_free_mib", &c->disk_free_mib, .optional = true, .min = 1),
+		FIELD_REAL("sessions_per_day", &c->sessions_per_day, .optional = true, .max = 1000),
+		FIELD_REAL("requests_per_session", &c->requests_per_session, .optional = true,
+			   .min = 1, .max = 1000),
+		FIELD_REAL("spread", &c->spread, .optional = true, .max = 3),
+		FIELD_INT("link_kib_s", &c->link_kib_s, .optional = true, .min = 1),
+		FIELD_REAL("slow", &c->slow, .optional = true, .max = 1),
+		FIELD_INT("slow_kib_s", &c->slow_kib_s, .optional = true, .min = 1),
+		FIELD_REAL("offline", &c->offline, .optional = true, .max = 1),
+		FIELD_INT("offline_s", &c->offline_s, .optional = true, .min = 60, .max = 864000),
+		FIELD_REAL("killed", &c->killed, .optional = true, .max = 1),
+	};
+	if (json_read(object, fields, COUNT_OF(fields), err) || keep(&c->name, arena, err) ||
+	    keep_json(&c->attributes, attributes, arena, err) ||
+	    keep_json(&c->runtimes, runtimes, arena, err))
+		return -1;
+	if (c->offline >= 1)
+		return err_set(err, ERR_INVALID, "offline: must be below 1: a share of time");
+	if (c->full > c->devices)
+		c->full = c->devices;
+	return 0;
+}
+
+static int read_behaviour(struct profile_behaviour *b, const json_t *object, struct arena *arena,
+			  struct err *err)
+{
+	json_t *load_ms = NULL, *ttft_ms = NULL;
+	*b = healthy;
+	const struct json_field fields[] = {
+		FIELD_TEXT("class", &b->class, .optional = true, .min = 1, .max = 64),
+		FIELD_TEXT("variant", &b->variant, .optional = true, .min = 1, .max = 200),
+		FIELD_REAL("load_fail", &b->load_fail, .optional = true, .max = 1),
+		FIELD_REAL("load_oom", &b->load_oom, .optional = true, .max = 1),
+		FIELD_REAL("crash", &b->crash, .optional = true, .max = 1),
+		FIELD_REAL("timeout", &b->timeout, .optional = true, .max = 1),
+		FIELD_ARRAY("load_ms", &load_ms, .optional = true, .min = 2, .max = 2),
+		FIELD_ARRAY("ttft_ms", &ttft_ms, .optional = true, .min = 2, .max = 2),
+	};
+	if (json_read(object, fields, COUNT_OF(fields), err) ||
+	    read_spread(&b->load_ms, load_ms, "load_ms", err) ||
+	    read_spread(&b->ttft_ms, ttft_ms, "ttft_ms", err))
+		return -1;
+	return keep(&b->class, arena, err) || keep(&b->variant, arena, err) ? -1 : 0;
+}
+
+static int read_classes(struct profile *p, const json_t *list, struct arena *arena,
+			struct err *err)
+{
+	size_t i;
+	const json_t *object;
+	p->class_count = (unsigned)json_array_size(list);
+	p->classes = arena_array(arena, p->class_count, sizeof(*p->classes));
+	if (!p->classes)
+		return err_nomem(err);
+	json_array_foreach (list, i, object)
+		if (read_class(&p->classes[i], object, arena, err))
+			return err_in(err, "classes[%zu]", i);
+	return 0;
+}
+
+static int read_behaviours(struct profile *p, const json_t *list, struct arena *arena,
+			   struct err *err)
+{
+	size_t i;
+	const json_t *object;
+	p->behaviour_count = (unsigned)json_array_size(list);
+	p->behaviours = arena_array(arena, p->behaviour_count + 1, sizeof(*p->behaviours));
+	if (!p->behaviours)
+		return err_nomem(err);
+	json_array_foreach (list, i, object)
+		if (read_behaviour(&p->behaviours[i], object, arena, err))
+			return err_in(err, "behaviour[%zu]", i);
+	return 0;
+}
+
+int profile_read(struct profile *profile, const json_t *document, struct arena *arena,
+		 struct err *err)
+{
+	int64_t schema;
+	json_t *classes = NULL, *behaviour = NULL;
+	struct profile p = {.channel = "stable"};
+	const struct json_field fields[] = {
+		FIELD_INT("schema", &schema, .min = 1, .max = 1),
+		FIELD_NAME("channel", &p.channel, .optional = true),
+		FIELD_NAME("model", &p.model),
+		FIELD_INT("enter_after_s", &p.enter_after_s, .optional = true, .min = 1),
+		FIELD_ARRAY("classes", &classes, .min = 1, .max = PROFILE_CLASSES),
+		FIELD_ARRAY("behaviour", &behaviour, .optional = true, .max = PROFILE_BEHAVIOURS),
+	};
+	if (json_read(document, fields, COUNT_OF(fields), err) || keep(&p.channel, arena, err) ||
+	    keep(&p.model, arena, err) || read_classes(&p, classes, arena, err) ||
+	    read_behaviours(&p, behaviour, arena, err))
+		return -1;
+	*profile = p;
+	return 0;
+}
+
+const struct profile_behaviour *profile_behaviour(const struct profile *profile,
+						  const char *class, const char *variant)
+{
+	for (unsigned i = 0; i < profile->behaviour_count; i++) {
+		const struct profile_behaviour *b = &profile->behaviours[i];
+		if (!fnmatch(b->class, class, 0) && !fnmatch(b->variant, variant, 0))
+			return b;
+	}
+	return &healthy;
+}

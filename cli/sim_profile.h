@@ -1,0 +1,76 @@
+/* sim_profile.h -- what a simulated fleet is made of: classes of devices, how they are used, how
+ * each variant behaves on them, and what goes wrong around them.  A JSON file:
+ *
+ *   {"schema":1, "channel":"stable", "model":"assistant", "enter_after_s":43200,
+ *    "classes":[{"name":"budget", "devices":1200, "full":2,
+ *       "attributes":{"os":"android","ram_mib":3072}, "runtimes":{"llama.cpp":"4000"},
+ *       "os_major":13, "disk_free_mib":8000,
+ *       "sessions_per_day":6, "requests_per_session":3, "spread":0.5,
+ *       "link_kib_s":4096, "slow":0.05, "slow_kib_s":128,
+ *       "offline":0.02, "offline_s":7200, "killed":0.01}],
+ *    "behaviour":[{"class":"budget", "variant":"assistant@2.*", "crash":0.05,
+ *       "load_fail":0, "load_oom":0, "timeout":0, "load_ms":[1500,0.3], "ttft_ms":[700,0.4]}]}
+ *
+ * class and variant are patterns of fnmatch(3); the first behaviour that matches both holds.
+ * Threads: pure; a filled profile may be read by any. */
+#ifndef CLI_SIM_PROFILE_H
+#define CLI_SIM_PROFILE_H
+
+#include "base/arena.h"
+#include "base/cc.h"
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+#define PROFILE_CLASSES 64
+#define PROFILE_BEHAVIOURS 256
+#define PROFILE_DEVICES 100000
+#define PROFILE_BYTES (1 << 20)
+#define PROFILE_ARENA (4 << 20)
+
+/* Lognormal: exp(N(ln median, sigma)). */
+struct profile_spread {
+	double median, sigma;
+};
+
+struct profile_behaviour {
+	const char *class, *variant;	      /* patterns */
+	double load_fail, load_oom;	      /* chance of each load */
+	double crash, timeout;		      /* chance of each request */
+	struct profile_spread load_ms, ttft_ms;
+};
+
+struct profile_class {
+	const char *name;
+	int64_t devices;
+	int64_t full; /* so many download everything; the rest one range, then share what those have */
+	const char *attributes, *runtimes; /* JSON text, for the SDK */
+	int64_t os_major, disk_free_mib;
+	double sessions_per_day, requests_per_session;
+	double spread;	/* sigma of a device's own factor on its use */
+	int64_t link_kib_s, slow_kib_s;
+	double slow;	/* share of devices on the slow link */
+	double offline; /* share of time without network */
+	int64_t offline_s; /* mean length of that */
+	double killed;	/* share of devices whose app is killed now and then, at any instant */
+};
+
+struct profile {
+	const char *channel, *model;
+	int64_t enter_after_s; /* see struct flotilla_options */
+	struct profile_class *classes;
+	unsigned class_count;
+	struct profile_behaviour *behaviours;
+	unsigned behaviour_count;
+};
+
+/* Everything lives in arena.  ERR_INVALID names the member. */
+int profile_read(struct profile *profile, const json_t *document, struct arena *arena,
+		 struct err *err) CHECKED;
+
+/* How variant behaves on a class; a healthy model when no row matches. */
+const struct profile_behaviour *profile_behaviour(const struct profile *profile,
+						  const char *class, const char *variant);
+
+#endif
