@@ -278,7 +278,7 @@ static int read_numbers(struct rehearsal *r)
 {
 	int64_t seed;
 	if (args_int(r->args, "days", 1, 10000, 0, &r->days) ||
-	    args_int(r->args, "threads", 1, 256, 16, &r->threads) ||
+	    args_int(r->args, "threads", 1, 256, 64, &r->threads) ||
 	    args_int(r->args, "start-s", 1, 864000, 1800, &r->first_s) ||
 	    args_int(r->args, "seed", 0, INT64_MAX, 1, &seed))
 		return -1;
@@ -316,7 +316,7 @@ static const struct cli_option options[] = {
 	{"ingest-token-file", "FILE", "token that reports carry", false},
 	{"days", "N", "end after N days of the daemon's clock (when interrupted)", false},
 	{"start-s", "N", "devices wake up first within N seconds of that clock (1800)", false},
-	{"threads", "N", "threads, each with one connection (16)", false},
+	{"threads", "N", "threads, each with one connection (64)", false},
 	{"seed", "N", "another seed, another fleet (1)", false},
 	{"work-dir", "DIR", "where devices keep files (a temporary directory)", false},
 	{"status", "FILE", "replace FILE with the figures as JSON, once a second", false},

@@ -291,16 +291,11 @@ static int64_t least(int64_t a, int64_t b)
 static void poll(struct sim_device *d, int64_t now)
 {
 	struct flotilla_model model;
-	if (now < flotilla_next_wake(d->flotilla))
-		return;
 	const int code = flotilla_poll(d->flotilla);
 	if (code < 0)
 		note_error(d, "poll", code);
 	else
 		want(d, &model, now);
-	const int sent = flotilla_flush(d->flotilla);
-	if (sent < 0)
-		note_error(d, "flush", sent);
 }
 
 void sim_device_step(struct sim_device *d)
@@ -311,10 +306,16 @@ void sim_device_step(struct sim_device *d)
 		d->wake = INT64_MAX;
 		return;
 	}
-	poll(d, now);
-	if (d->flotilla && now >= d->next_want)
+	if (now >= flotilla_next_poll(d->flotilla))
+		poll(d, now);
+	if (now >= flotilla_next_wake(d->flotilla)) {
+		const int code = flotilla_flush(d->flotilla);
+		if (code < 0)
+			note_error(d, "flush", code);
+	}
+	if (now >= d->next_want)
 		want(d, &model, now);
-	if (d->flotilla && now >= d->next_session)
+	if (now >= d->next_session)
 		session(d, now);
 	if (d->flotilla && now >= d->next_kill) {
 		restart(d);

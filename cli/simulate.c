@@ -26,7 +26,8 @@ struct fleet {
 	struct crew *crews;
 	unsigned crew_count;
 	void **curls;
-	bool stop; /* atomic */
+	bool stop;     /* atomic */
+	bool counting; /* atomic: somebody waits for the crews' locks, which are not fair */
 };
 
 /* ---- a heap of devices by wake ---- */
@@ -87,8 +88,8 @@ static void *crew_main(void *arg)
 	while (!__atomic_load_n(&c->fleet->stop, __ATOMIC_RELAXED)) {
 		struct sim_device *d = &c->devices[c->heap[0]];
 		const int64_t ms = wait_ms(w, d->wake);
-		if (ms) {
-			clock_sleep_ms(ms);
+		if (ms || __atomic_load_n(&c->fleet->counting, __ATOMIC_RELAXED)) {
+			clock_sleep_ms(ms ? ms : 1);
 			continue;
 		}
 		pthread_mutex_lock(&c->lock);
@@ -247,6 +248,7 @@ json_t *fleet_figures(struct fleet *f)
 {
 	json_t *doc = json_object();
 	int64_t late = 0;
+	__atomic_store_n(&f->counting, true, __ATOMIC_RELAXED);
 	for (unsigned i = 0; doc && i < f->crew_count; i++) {
 		struct crew *c = &f->crews[i];
 		pthread_mutex_lock(&c->lock);
@@ -255,6 +257,7 @@ json_t *fleet_figures(struct fleet *f)
 			count_device(doc, &c->devices[k]);
 		pthread_mutex_unlock(&c->lock);
 	}
+	__atomic_store_n(&f->counting, false, __ATOMIC_RELAXED);
 	if (doc)
 		json_object_set_new(doc, "late_s", json_integer(late));
 	return doc;

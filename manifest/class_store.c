@@ -13,6 +13,7 @@ enum {
 	Q_ADD,
 	Q_SET,
 	Q_REMOVE_ALL,
+	Q_ACTIVE,
 	Q_LIST,
 	Q_SERVED,
 	Q_COUNT
@@ -31,6 +32,7 @@ static const char *const sql[Q_COUNT] = {
 		"UPDATE classes SET settings = $settings, version = version + 1"
 		" WHERE name = $name AND ($version < 0 OR version = $version)",
 	[Q_REMOVE_ALL] = "UPDATE classes SET removed = $now WHERE removed IS NULL",
+	[Q_ACTIVE] = "SELECT 1 FROM classes WHERE name = $name AND removed IS NULL",
 	[Q_LIST] = "SELECT name, settings, version, removed FROM classes ORDER BY name",
 	[Q_SERVED] =
 		"SELECT name FROM classes WHERE removed IS NULL OR removed > $since ORDER BY name",
@@ -152,6 +154,17 @@ int class_known(struct db *db, const char *name, bool *ret_known, struct err *er
 	if (got < 0)
 		return -1;
 	*ret_known = got;
+	return 0;
+}
+
+int class_active(struct db *db, const char *name, bool *ret_active, struct err *err)
+{
+	STMT(q, db, &class_sql, Q_ACTIVE);
+	stmt_text(q, "$name", name);
+	const int got = stmt_step(q, err);
+	if (got < 0)
+		return -1;
+	*ret_active = got;
 	return 0;
 }
 

@@ -47,6 +47,8 @@ int class_get(struct db *db, const char *name, struct class_settings *settings,
 int class_put(struct db *db, const char *name, const json_t *object, int64_t if_version,
 	      struct err *err) CHECKED;
 int class_known(struct db *db, const char *name, bool *ret_known, struct err *err) CHECKED;
+/* Whether rules lead to it; a removed one is served on for a while, but nothing new goes there. */
+int class_active(struct db *db, const char *name, bool *ret_active, struct err *err) CHECKED;
 /* [{name, settings, version, state: "active"|"removed"}]. */
 int class_list(struct db *db, json_t **ret_items, struct err *err) CHECKED;
 /* Names of all that are served: active, or removed less than CLASS_REMOVED_S ago. */

@@ -236,6 +236,20 @@ static int check_listed(struct starting *s, const struct offer *offers, unsigned
 	return 0;
 }
 
+/* Whether the order is about this offer: the classes it names, or all that are not removed. */
+static int ordered(struct starting *s, const struct offer *f, bool *ret_ordered, struct err *err)
+{
+	const struct act_order *o = s->order;
+	*ret_ordered = false;
+	if (strcmp(f->channel, o->channel) || strcmp(f->model, o->model) || !f->stable ||
+	    !strcmp(f->stable, o->release))
+		return 0;
+	if (!o->classes)
+		return class_active(s->db, f->class, ret_ordered, err);
+	*ret_ordered = listed(o->classes, f->class);
+	return 0;
+}
+
 static int start_lanes(struct starting *s, struct err *err)
 {
 	const struct act_order *o = s->order;
@@ -245,11 +259,9 @@ static int start_lanes(struct starting *s, struct err *err)
 	    check_listed(s, offers, count, err))
 		return -1;
 	for (unsigned i = 0; i < count; i++) {
-		const struct offer *f = &offers[i];
-		if (strcmp(f->channel, o->channel) || strcmp(f->model, o->model) || !f->stable ||
-		    (o->classes && !listed(o->classes, f->class)) || !strcmp(f->stable, o->release))
-			continue;
-		if (start_lane(s, f->class, f->stable, err))
+		bool wanted;
+		if (ordered(s, &offers[i], &wanted, err) ||
+		    (wanted && start_lane(s, offers[i].class, offers[i].stable, err)))
 			return -1;
 	}
 	return s->lanes ? 0

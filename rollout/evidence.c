@@ -1,6 +1,7 @@
 #include "rollout/evidence.h"
 
 #include "base/json.h"
+#include "rollout/silence.h"
 #include "telemetry/sketch.h"
 
 #include <math.h>
@@ -19,7 +20,7 @@
 #define CONFIDENCE 0.025    /* each side of what is shown */
 #define SHIFT_FIRST 5	    /* promotion: buckets a candidate's p95 may be slower, 1.2763 ... */
 #define SHIFT_LATER 2	    /* ... and 1.1025 */
-#define SILENT_LEAST 20	    /* entrants who should report before silence means anything */
+#define GUESS_USED 0.05	    /* share of windows in which a device is used */
 #define ARMS EVIDENCE_ARMS
 
 /* One gate of the rollback family. */
@@ -63,8 +64,7 @@ struct evidence {
 	struct promote guards[GUARDS_MAX];
 	unsigned edge; /* bucket of control's p95; SKETCH_BUCKETS: not known yet */
 	double burned[SKETCH_BUCKETS];
-	unsigned silent;
-	int64_t started;
+	struct silence silence;
 };
 
 /* Rows of one mark on their way into strata. */
@@ -132,6 +132,15 @@ static void start_guard(struct evidence *e, unsigned i, const json_t *baseline)
 	}
 }
 
+/* Windows used of all the windows of the device-days before. */
+static double used_share(const struct evidence *e, const json_t *baseline)
+{
+	const json_t *windows = json_object_get(json_object_get(baseline, "window"), "crash");
+	const json_t *days = json_object_get(json_object_get(baseline, "summary"), "crash");
+	const double n = number(days, "n", 0) * 86400 / (double)e->clock.window_s;
+	return n > 0 ? number(windows, "n", 0) / n : GUESS_USED;
+}
+
 static int start(struct evidence *e, const struct lane *lane, struct err *err)
 {
 	int64_t ppm[POLICY_STAGES];
@@ -149,6 +158,8 @@ static int start(struct evidence *e, const struct lane *lane, struct err *err)
 	for (unsigned s = 0; s < e->policy.stage_count; s++)
 		gate_srm_init(&e->stages[s].srm);
 	e->edge = (unsigned)number(baseline, "edge", SKETCH_BUCKETS);
+	silence_init(&e->silence, e->closed[CELLS_WINDOW], e->clock.window_s, e->clock.windows,
+		     used_share(e, baseline));
 	return 0;
 }
 
@@ -160,7 +171,6 @@ int evidence_new(struct evidence **ret_evidence, const struct lane *lane,
 		return err_nomem(err);
 	e->policy = *policy;
 	e->clock = lane->clock;
-	e->started = lane->started;
 	strncpy(e->rollout, lane->rollout, sizeof(e->rollout) - 1);
 	strncpy(e->class, lane->class, sizeof(e->class) - 1);
 	/* Nothing of this lane can be older than a slot or window in which it started. */
@@ -174,6 +184,8 @@ int evidence_new(struct evidence **ret_evidence, const struct lane *lane,
 
 void evidence_free(struct evidence *evidence)
 {
+	if (evidence)
+		silence_done(&evidence->silence);
 	free(evidence);
 }
 
@@ -336,7 +348,20 @@ static void feed_summaries(struct evidence *e, unsigned stage, const struct stra
 	}
 }
 
-static void feed(struct reading *r)
+/* What the time as a whole tells, whatever the stage. */
+static int feed_time(struct reading *r, struct err *err)
+{
+	int64_t n = 0;
+	for (unsigned s = 0; s < r->e->policy.stage_count; s++)
+		n += r->strata[s].n[0] + r->strata[s].n[1];
+	if (n && r->mark == CELLS_SLOT)
+		return silence_outcomes(&r->e->silence, r->at, n, err);
+	if (n && r->mark == CELLS_WINDOW)
+		silence_reported(&r->e->silence, r->at);
+	return 0;
+}
+
+static int feed(struct reading *r, struct err *err)
 {
 	static void (*const feeders[CELLS_MARKS])(struct evidence *, unsigned,
 						  const struct stratum *) = {
@@ -345,22 +370,21 @@ static void feed(struct reading *r)
 		[CELLS_SUMMARY] = feed_summaries,
 		[CELLS_MISSING] = feed_missing,
 	};
+	if (feed_time(r, err))
+		return -1;
 	for (unsigned s = 0; s < r->e->policy.stage_count; s++)
 		if (r->strata[s].any) {
 			feeders[r->mark](r->e, s, &r->strata[s]);
 			memset(&r->strata[s], 0, sizeof(r->strata[s]));
 		}
+	return 0;
 }
 
 /* ---- reading rows ---- */
 
-/* The stratum a row belongs to, after feeding those of an earlier time; NULL: not of an arm. */
+/* The stratum a row belongs to; NULL: not of an arm. */
 static struct stratum *stratum_of(struct reading *r, const struct cells_row *row)
 {
-	if (row->at != r->at) {
-		feed(r);
-		r->at = row->at;
-	}
 	if (!row->stage || row->stage > r->e->policy.stage_count || row->arm == REPORT_ARM_NONE)
 		return NULL;
 	struct stratum *s = &r->strata[row->stage - 1];
@@ -383,8 +407,12 @@ static void note_entered(struct evidence *e, const struct cells_row *row)
 static int take_row(void *arg, const struct cells_row *row, struct err *err)
 {
 	struct reading *r = arg;
+	if (row->at != r->at) { /* those of the time before are whole */
+		if (feed(r, err))
+			return -1;
+		r->at = row->at;
+	}
 	struct stratum *s = stratum_of(r, row);
-	(void)err;
 	if (!s)
 		return 0;
 	const unsigned a = arm_index(row->arm);
@@ -500,55 +528,21 @@ static int update_mark(struct evidence *e, struct db *db, enum cells_mark mark, 
 	if (!j.reading.strata)
 		return err_nomem(err);
 	int bad = hists ? read_joined(&j, db, to, err) : read_mark(&j.reading, db, to, err);
-	if (!bad)
-		feed(&j.reading);
+	bad = bad || feed(&j.reading, err) ? -1 : 0;
 	free(j.reading.strata);
 	free(j.buckets.rows);
 	return bad;
 }
 
-/* ---- silence ---- */
-
-static int64_t windows_seen(const struct evidence *e)
-{
-	int64_t seen = 0;
-	for (unsigned s = 0; s < e->policy.stage_count; s++)
-		seen += e->stages[s].seen.windows[0] + e->stages[s].seen.windows[1];
-	return seen;
-}
-
-/* Devices that entered and have windows to report in [.., to). */
-static int64_t expected(const struct evidence *e, int64_t to)
-{
-	int64_t devices = 0;
-	for (unsigned s = 0; s < e->policy.stage_count; s++) {
-		const struct evidence_stage *seen = &e->stages[s].seen;
-		const bool fresh = seen->last_entered + e->clock.windows * e->clock.window_s >= to;
-		if (fresh)
-			devices += seen->entered[0] + seen->entered[1];
-	}
-	return devices;
-}
-
-static void note_silence(struct evidence *e, int64_t before, int64_t to)
-{
-	const int64_t closed = (to - e->closed[CELLS_WINDOW]) / e->clock.window_s;
-	if (windows_seen(e) > before || expected(e, to) < SILENT_LEAST)
-		e->silent = 0;
-	else
-		e->silent += (unsigned)closed;
-}
-
 int evidence_update(struct evidence *e, struct db *db, const struct lane *lane, struct err *err)
 {
-	const int64_t before = windows_seen(e);
 	for (unsigned m = 0; m < CELLS_MARKS; m++) {
 		if (lane->closed[m] <= e->closed[m])
 			continue;
 		if (update_mark(e, db, (enum cells_mark)m, lane->closed[m], err))
 			return -1;
 		if (m == CELLS_WINDOW)
-			note_silence(e, before, lane->closed[m]);
+			silence_closed(&e->silence, lane->closed[m]);
 		e->closed[m] = lane->closed[m];
 	}
 	return 0;
@@ -556,7 +550,7 @@ int evidence_update(struct evidence *e, struct db *db, const struct lane *lane, 
 
 unsigned evidence_silent_windows(const struct evidence *e)
 {
-	return e->silent;
+	return e->silence.silent;
 }
 
 /* ---- answers ---- */

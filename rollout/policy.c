@@ -119,9 +119,10 @@ int policy_read(struct policy *policy, const json_t *body, struct err *err)
 
 static json_t *stage_json(const struct policy_stage *stage)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "ppm", (json_int_t)stage->ppm, "min_soak_s",
-			 (json_int_t)stage->min_soak_s, "max_s", (json_int_t)stage->max_s,
-			 "ratio_pm", (json_int_t)stage->ratio_pm, "approval", (int)stage->approval);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "ppm", (json_int_t)stage->ppm,
+			 "min_soak_s", (json_int_t)stage->min_soak_s, "max_s", (json_int_t)stage->max_s,
+			 "ratio_pm", (json_int_t)stage->ratio_pm, "delta_ppm",
+			 (json_int_t)stage->delta_ppm, "approval", (int)stage->approval);
 }
 
 json_t *policy_json(const struct policy *policy)

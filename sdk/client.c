@@ -290,14 +290,19 @@ static int64_t poll_interval(const struct flotilla *f)
 	return runs_candidate(f) ? f->manifest.candidate_poll_s : f->manifest.poll_s;
 }
 
-static void back_off(struct flotilla *f)
+int64_t sdk_backoff(unsigned failures)
 {
 	int64_t wait = BACKOFF_FIRST_S;
-	for (unsigned i = 0; i < f->failures && wait < BACKOFF_MOST_S; i++)
+	for (unsigned i = 0; i < failures && wait < BACKOFF_MOST_S; i++)
 		wait *= 2;
-	const int64_t usual = poll_interval(f);
+	return jittered(wait);
+}
+
+static void back_off(struct flotilla *f)
+{
+	const int64_t wait = sdk_backoff(f->failures), usual = jittered(poll_interval(f));
 	f->failures++;
-	f->next_poll = sdk_now(f) + jittered(wait < usual ? wait : usual);
+	f->next_poll = sdk_now(f) + (wait < usual ? wait : usual);
 }
 
 int flotilla_poll(struct flotilla *f)
@@ -312,18 +317,26 @@ int flotilla_poll(struct flotilla *f)
 		for (unsigned i = 0; i < f->model_count; i++)
 			choose_enter_control(f, &f->models[i]);
 	}
-	if (f->next_poll < f->not_before)
-		f->next_poll = f->not_before;
 	f->dirty = true;
 	const int saved = state_save(f);
 	return code ? code : saved;
 }
 
+int64_t flotilla_next_poll(const struct flotilla *f)
+{
+	return f->next_poll < f->not_before ? f->not_before : f->next_poll;
+}
+
 int64_t flotilla_next_wake(const struct flotilla *f)
 {
-	int64_t next = f->next_poll;
+	int64_t flush = use_next(f);
 	for (unsigned i = 0; i < f->queue_len; i++)
-		if (f->queue[i].due < next)
-			next = f->queue[i].due;
-	return next < f->not_before ? f->not_before : next;
+		if (f->queue[i].due < flush)
+			flush = f->queue[i].due;
+	if (flush < f->flush_after)
+		flush = f->flush_after;
+	if (flush < f->not_before)
+		flush = f->not_before;
+	const int64_t poll = flotilla_next_poll(f);
+	return flush < poll ? flush : poll;
 }

@@ -5,7 +5,7 @@
  * one directory, and a crash at any instant leaves the old or the new model, never neither.
  *
  *   flotilla_open    with the index root embedded in the app
- *   flotilla_poll    when flotilla_next_wake() says so: fetches and verifies what to run
+ *   flotilla_poll    when flotilla_next_poll() says so: fetches and verifies what to run
  *   flotilla_want    -> the path of a model to load; installs it in slices, call again on AGAIN
  *   flotilla_load_begin / flotilla_load_end   around loading it: two deaths in between, and the
  *                    release before it is used again
@@ -134,7 +134,9 @@ const char *flotilla_error(const struct flotilla *flotilla); /* of the last fail
 /* Fetch what changed and verify it.  On any error what was trusted stays in force and what is
  * installed keeps running. */
 int flotilla_poll(struct flotilla *flotilla);
-/* When to call flotilla_poll() (and then flotilla_flush()) next. */
+/* When to call flotilla_poll() next; and when there is anything to do at all, poll or flush (a
+ * window that ends becomes a report, which is worth most when it is sent soon). */
+int64_t flotilla_next_poll(const struct flotilla *flotilla);
 int64_t flotilla_next_wake(const struct flotilla *flotilla);
 /* The class this device matched; "" before the first poll. */
 const char *flotilla_class(const struct flotilla *flotilla);

@@ -110,6 +110,8 @@ struct flotilla {
 	int64_t last_day;	/* UTC day of the last usage report */
 	int64_t next_poll, not_before; /* not_before: the server asked to wait, or back-off */
 	unsigned failures;	/* polls in a row */
+	int64_t flush_after;	/* back-off of reports alone */
+	unsigned flush_failures;
 	bool dirty;		/* state differs from what is saved */
 	struct flotilla_stats stats;
 	struct fetching *fetching; /* a download under way; fetch.c's */
@@ -121,6 +123,7 @@ int sdk_fail(struct flotilla *f, int code, const struct err *err); /* keeps the 
 int sdk_say(struct flotilla *f, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 int64_t sdk_now(const struct flotilla *f);   /* the app's clock */
 int64_t sdk_event_time(const struct flotilla *f); /* corrected by the server's Date */
+int64_t sdk_backoff(unsigned failures); /* seconds until another try: a minute, two, four ... */
 void sdk_log(struct flotilla *f, const char *text);
 int sdk_get(struct flotilla *f, const struct flotilla_request *request,
 	    struct flotilla_response *response); /* counts, corrects the clock */
@@ -162,6 +165,7 @@ void share_unlock(struct flotilla *f);
 
 /* ---- use.c ---- */
 void use_roll(struct flotilla *f); /* windows and days that have ended become reports */
+int64_t use_next(const struct flotilla *f); /* when the next of them will, by the app's clock */
 
 /* ---- report.c ---- */
 void report_enter(struct flotilla *f, struct model_state *m);

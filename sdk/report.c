@@ -212,11 +212,8 @@ static int send_one(struct flotilla *f, const struct queued *q)
 		return status;
 	f->stats.reports += status == 202;
 	f->stats.report_errors += status != 202;
-	if (status == 429 || status >= 500) {
-		if (f->not_before <= sdk_now(f))
-			f->not_before = sdk_now(f) + 60;
+	if (status == 429 || status >= 500)
 		return FLOTILLA_LATER;
-	}
 	if (status != 202) {
 		char line[120];
 		snprintf(line, sizeof(line), "a report was refused with %d and is dropped", status);
@@ -240,6 +237,9 @@ int report_flush(struct flotilla *f)
 		if (code == FLOTILLA_OK)
 			remove_queued(f, i);
 	}
+	if (code)
+		f->flush_after = sdk_now(f) + sdk_backoff(f->flush_failures);
+	f->flush_failures = code ? f->flush_failures + 1 : 0;
 	const int saved = state_save(f);
 	if (code || saved)
 		return code ? code : saved;
@@ -249,7 +249,7 @@ int report_flush(struct flotilla *f)
 int flotilla_flush(struct flotilla *f)
 {
 	use_roll(f);
-	if (f->not_before > sdk_now(f))
+	if (f->not_before > sdk_now(f) || f->flush_after > sdk_now(f))
 		return FLOTILLA_LATER;
 	return report_flush(f);
 }

@@ -98,6 +98,27 @@ void use_roll(struct flotilla *f)
 	f->dirty = true;
 }
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+int64_t use_next(const struct flotilla *f)
+{
+	int64_t next = INT64_MAX;
+	for (unsigned i = 0; i < f->model_count; i++) {
+		const struct model_state *m = &f->models[i];
+		if (m->window_any && in_rollout(f, m, m->window))
+			next = sooner(next, m->window + window_s(f));
+		if (m->entry.rollout[0] && m->entry.outcome_sent && !m->entry.summary_sent &&
+		    f->has_manifest)
+			next = sooner(next, rollout_end(f, &m->entry));
+		if (m->day && m->current[0])
+			next = sooner(next, m->day + DAY_S);
+	}
+	return next == INT64_MAX ? next : next - f->clock_offset;
+}
+
 /* The tally of the window that is now. */
 static struct tally *tally_now(struct flotilla *f, struct model_state *m)
 {

@@ -270,6 +270,15 @@ static int bootstrap_named(struct bootstrap *b, struct err *err)
 	return 0;
 }
 
+static int bootstrap_active(void *arg, const char *class, struct err *err)
+{
+	const struct bootstrap *b = arg;
+	bool active;
+	if (class_active(b->db, class, &active, err))
+		return -1;
+	return active ? bootstrap_class(arg, class, err) : 0;
+}
+
 static int bootstrap_all(struct db *db, void *arg, struct err *err)
 {
 	struct bootstrap *b = arg;
@@ -281,7 +290,7 @@ static int bootstrap_all(struct db *db, void *arg, struct err *err)
 	if (!known)
 		return err_set(err, ERR_NOT_FOUND, "channel %s does not exist", b->channel);
 	return b->classes ? bootstrap_named(b, err)
-			  : class_each(db, write_now(b->rq), bootstrap_class, b, err);
+			  : class_each(db, write_now(b->rq), bootstrap_active, b, err);
 }
 
 int api_bootstrap(struct request *rq, struct reply *reply, struct err *err)
