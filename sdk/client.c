@@ -94,7 +94,8 @@ int sdk_get_buf(struct flotilla *f, const char *path, const char *etag, struct b
 	const struct flotilla_request request = {.url = url,
 						 .etag = etag,
 						 .to = -1,
-						 .max_bytes = (int64_t)buf->max,
+						 /* One more than fits, to see that there is more. */
+						 .max_bytes = (int64_t)buf->max + 1,
 						 .timeout_ms = SMALL_TIMEOUT_MS,
 						 .on_body = append,
 						 .arg = buf};

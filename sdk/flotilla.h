@@ -62,7 +62,7 @@ struct flotilla_request {
 	const char *url;
 	const char *etag;		/* send as If-None-Match; NULL: none */
 	int64_t from, to;		/* inclusive byte range; to < 0: no Range header */
-	int64_t max_bytes;		/* of the body; more is an error */
+	int64_t max_bytes;		/* of the body; what is beyond is not read */
 	int64_t timeout_ms;		/* of the whole, when small; 0: only stand-still is limited */
 	const char *bearer;		/* Authorization; NULL: none */
 	const void *post;		/* body to POST as application/json; NULL: GET */

@@ -213,6 +213,9 @@ static int bring(struct flotilla *f, struct model_state *m, const struct choice 
 {
 	struct installed *slot = c->candidate ? &m->candidate : &m->stable;
 	struct installed fresh, old;
+	if (!trust_fresh(f))
+		return sdk_say(f, FLOTILLA_E_EXPIRED,
+			       "what is trusted has expired; nothing is installed until a poll succeeds");
 	int code = may_download(f, c->variant);
 	if (code)
 		return code;

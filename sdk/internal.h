@@ -93,6 +93,7 @@ struct flotilla {
 	/* what is trusted */
 	struct tuf_trust index, repo;
 	char index_etag[80], repo_etag[80];
+	char embedded[DIGEST_HEX]; /* digest of the root from which all that was reached */
 	int64_t index_version;	 /* of the rules that chose class */
 	char class[SDK_NAME];
 	struct arena *manifest_arena;
@@ -136,6 +137,7 @@ struct model_state *sdk_model(struct flotilla *f, const char *name); /* made whe
 int trust_poll(struct flotilla *f);
 int trust_open(struct flotilla *f); /* the embedded root, and what was stored */
 int trust_manifest(struct flotilla *f); /* parse the trusted targets */
+bool trust_fresh(const struct flotilla *f); /* whole, and not expired */
 
 /* ---- choose.c ---- */
 struct choice {
@@ -181,5 +183,6 @@ int state_load(struct flotilla *f);
 int state_save(struct flotilla *f); /* when dirty */
 int state_write(struct flotilla *f, const char *name, const void *bytes, size_t len);
 int state_read(struct flotilla *f, const char *name, struct buf *buf, struct err *err);
+void state_remove(struct flotilla *f, const char *name);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define STATE_MAX (4 << 20)
 #define SCHEMA 1
@@ -38,6 +39,15 @@ int state_read(struct flotilla *f, const char *name, struct buf *buf, struct err
 		return err_set(err, ERR_NOT_FOUND, "no state directory");
 	path_of(f, name, path);
 	return file_read(path, buf, err);
+}
+
+void state_remove(struct flotilla *f, const char *name)
+{
+	char path[SDK_PATH];
+	if (!f->state_dir)
+		return;
+	path_of(f, name, path);
+	unlink(path);
 }
 
 /* ---- tallies ---- */
@@ -207,8 +217,8 @@ int state_save(struct flotilla *f)
 		return FLOTILLA_OK;
 	hex_encode(secret, f->secret, BUCKET_SECRET_LEN);
 	json_auto_t *root = json_pack(
-		"{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "schema", SCHEMA, "secret", secret,
-		"class", f->class, "index_etag", f->index_etag, "repo_etag", f->repo_etag,
+		"{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "schema", SCHEMA, "secret", secret,
+		"embedded", f->embedded, "class", f->class, "index_etag", f->index_etag, "repo_etag", f->repo_etag,
 		"index_version", (json_int_t)f->index_version, "newest_signed",
 		(json_int_t)f->newest_signed, "last_day", (json_int_t)f->last_day);
 	sodium_memzero(secret, sizeof(secret));
@@ -253,6 +263,7 @@ static int read_root(struct flotilla *f, const json_t *root)
 	    strlen(secret) != 2 * BUCKET_SECRET_LEN ||
 	    hex_decode(f->secret, BUCKET_SECRET_LEN, secret))
 		return -1;
+	read_text(root, "embedded", f->embedded, sizeof(f->embedded));
 	read_text(root, "class", f->class, sizeof(f->class));
 	read_text(root, "index_etag", f->index_etag, sizeof(f->index_etag));
 	read_text(root, "repo_etag", f->repo_etag, sizeof(f->repo_etag));

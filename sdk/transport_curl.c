@@ -34,9 +34,11 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg)
 {
 	struct transfer *t = arg;
 	const size_t len = size * count;
-	t->received += (int64_t)len;
-	if (t->received > t->request->max_bytes ||
-	    (t->request->on_body && t->request->on_body(t->request->arg, bytes, len))) {
+	const int64_t left = t->request->max_bytes - t->received;
+	const size_t part = (int64_t)len < left ? len : (size_t)left;
+	t->received += (int64_t)part;
+	if ((part && t->request->on_body && t->request->on_body(t->request->arg, bytes, part)) ||
+	    part < len) {
 		t->stopped = 1;
 		return 0;
 	}

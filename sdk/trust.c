@@ -18,6 +18,7 @@ struct following {
 	const char *name; /* of the stored documents: "index" or "class" */
 	char *etag;	  /* of timestamp.json, [80] */
 	bool rules;	  /* it has the delegated role */
+	int (*accept)(struct flotilla *f); /* the last word on new documents; NULL: none */
 	struct buf fresh[TUF_ROLES]; /* documents of this refresh, to be stored together */
 };
 
@@ -185,8 +186,12 @@ static int refresh(struct following *w, bool *ret_changed)
 	if (tuf_update_timestamp(w->trust, timestamp.data, timestamp.len, trusted_now(w->f), &err))
 		return refused(w, &err);
 	code = follow_children(w);
-	if (code)
+	if (!code && w->accept)
+		code = w->accept(w->f);
+	if (code) {
+		w->etag[0] = 0; /* the same documents are refused again, not taken for unchanged */
 		return code;
+	}
 	note_signed(w->f);
 	snprintf(w->etag, 80, "%s", response.etag);
 	for (enum tuf_role role = TUF_TIMESTAMP; role < TUF_ROLES; role++)
@@ -201,13 +206,16 @@ static void following_done(struct following *w)
 		buf_done(&w->fresh[r]);
 }
 
-static struct following follow(struct flotilla *f, struct tuf_trust *trust, const char *base,
-			       const char *name, char *etag, bool rules)
+static struct following follow_index(struct flotilla *f)
 {
-	struct following w = {f, trust, base, name, etag, rules, {{0}}};
-	for (unsigned r = 0; r < TUF_ROLES; r++)
-		buf_init(&w.fresh[r], tuf_max_bytes((enum tuf_role)r));
-	return w;
+	return (struct following){.f = f, .trust = &f->index, .base = "/v1/index", .name = "index",
+				  .etag = f->index_etag, .rules = true};
+}
+
+static struct following follow_class(struct flotilla *f, const char *base)
+{
+	return (struct following){.f = f, .trust = &f->repo, .base = base, .name = "class",
+				  .etag = f->repo_etag, .accept = trust_manifest};
 }
 
 /* ---- index targets ---- */
@@ -346,24 +354,41 @@ int trust_manifest(struct flotilla *f)
 	return FLOTILLA_OK;
 }
 
+static void forget_stored(struct flotilla *f, const char *name)
+{
+	for (enum tuf_role role = TUF_ROOT; role < TUF_ROLES; role++) {
+		char file[64];
+		snprintf(file, sizeof(file), "%s.%s.json", name, tuf_role_name(role));
+		state_remove(f, file);
+	}
+}
+
+/* Everything of a class's repository is forgotten; what is installed stays. */
+static void leave_class(struct flotilla *f)
+{
+	tuf_done(&f->repo);
+	forget_stored(f, "class");
+	f->has_manifest = false;
+	f->repo_etag[0] = 0;
+	f->dirty = true;
+}
+
 static int poll_index(struct flotilla *f)
 {
 	char class[SDK_NAME] = "";
 	bool changed;
-	struct following w = follow(f, &f->index, "/v1/index", "index", f->index_etag, true);
+	struct following w = follow_index(f);
 	int code = refresh(&w, &changed);
 	following_done(&w);
 	if (code || (!changed && f->class[0]))
 		return code;
 	code = choose_class(f, class);
+	if (code)
+		f->index_etag[0] = 0; /* the rules are still to be read */
 	if (code || !strcmp(class, f->class))
 		return code;
-	/* Another class: everything of the old one's repository is forgotten, what is installed
-	 * stays. */
-	tuf_done(&f->repo);
-	f->has_manifest = false;
+	leave_class(f);
 	snprintf(f->class, sizeof(f->class), "%s", class);
-	f->dirty = true;
 	return FLOTILLA_OK;
 }
 
@@ -375,12 +400,15 @@ static int poll_class(struct flotilla *f)
 	int code = f->repo.body[TUF_ROOT] ? FLOTILLA_OK : adopt_root(f, base, f->class);
 	if (code)
 		return code;
-	struct following w = follow(f, &f->repo, base, "class", f->repo_etag, false);
+	struct following w = follow_class(f, base);
 	code = refresh(&w, &changed);
 	following_done(&w);
-	if (code || (!changed && f->has_manifest))
-		return code;
-	return trust_manifest(f);
+	return code;
+}
+
+bool trust_fresh(const struct flotilla *f)
+{
+	return tuf_expires(&f->repo) > trusted_now(f);
 }
 
 /* The index is asked only when it must be: first, when it is about to expire, or when the manifest
@@ -436,6 +464,36 @@ static void load_repo(struct flotilla *f, struct tuf_trust *trust, const char *n
 		return; /* a class's repository has none */
 }
 
+/* What was stored was reached from the embedded root.  Another embedded root than then: it is to be
+ * reached from there anew. */
+static void check_embedded(struct flotilla *f)
+{
+	struct digest digest;
+	char hex[DIGEST_HEX];
+	digest_of(&digest, f->o.index_root, f->o.index_root_len);
+	digest_hex(&digest, hex);
+	if (!strcmp(hex, f->embedded))
+		return;
+	leave_class(f);
+	forget_stored(f, "index");
+	f->class[0] = f->index_etag[0] = 0;
+	memcpy(f->embedded, hex, sizeof(hex));
+}
+
+static void load_index(struct flotilla *f)
+{
+	struct tuf_trust stored;
+	tuf_init(&stored);
+	if (!load_role(f, &stored, "index", TUF_ROOT, NULL) &&
+	    stored.version[TUF_ROOT] >= f->index.version[TUF_ROOT]) {
+		tuf_done(&f->index);
+		f->index = stored;
+	} else {
+		tuf_done(&stored);
+	}
+	load_repo(f, &f->index, "index");
+}
+
 int trust_open(struct flotilla *f)
 {
 	struct err err;
@@ -443,23 +501,14 @@ int trust_open(struct flotilla *f)
 		return sdk_fail(f, FLOTILLA_E_ARGUMENT, &err);
 	if (!f->state_dir)
 		return FLOTILLA_OK;
-	/* A later root that was reached from the embedded one is stored; it must chain again, which the
-	 * next poll sees to: here it is taken only if it is signed by its own keys. */
-	if (f->class[0]) {
-		struct tuf_trust stored;
-		tuf_init(&stored);
-		if (!load_role(f, &stored, "index", TUF_ROOT, NULL) &&
-		    stored.version[TUF_ROOT] >= f->index.version[TUF_ROOT]) {
-			tuf_done(&f->index);
-			f->index = stored;
-		} else {
-			tuf_done(&stored);
-		}
-		load_repo(f, &f->index, "index");
-		if (!load_role(f, &f->repo, "class", TUF_ROOT, NULL))
-			load_repo(f, &f->repo, "class");
-		if (f->repo.body[TUF_TARGETS])
-			return trust_manifest(f);
-	}
+	check_embedded(f);
+	load_index(f);
+	if (!f->class[0] || load_role(f, &f->repo, "class", TUF_ROOT, NULL))
+		return FLOTILLA_OK;
+	load_repo(f, &f->repo, "class");
+	/* What is installed must stay usable: a manifest that this build refuses is no reason not to
+	 * open. */
+	if (f->repo.body[TUF_TARGETS] && trust_manifest(f))
+		leave_class(f);
 	return FLOTILLA_OK;
 }
