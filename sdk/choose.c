@@ -115,7 +115,5 @@ void choose_enter_control(struct flotilla *f, struct model_state *m)
 	if (model->rollout.state != MANIFEST_RUNNING || !settled(f, m) ||
 	    !fitting(f, model->candidate, model->candidate_count, &why))
 		return;
-	m->entry = (struct entry){.stage = (unsigned)model->rollout.stage, .candidate = false};
-	snprintf(m->entry.rollout, sizeof(m->entry.rollout), "%s", model->rollout.id);
-	report_enter(f, m);
+	use_enter(f, m, model, false, m->stable.variant);
 }

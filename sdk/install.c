@@ -186,11 +186,8 @@ static int may_download(struct flotilla *f, const struct manifest_variant *v)
 
 static void enter(struct flotilla *f, struct model_state *m, const struct choice *c)
 {
-	if (!c->may_enter || !strcmp(m->entry.rollout, c->model->rollout.id))
-		return;
-	m->entry = (struct entry){.stage = (unsigned)c->model->rollout.stage, .candidate = true};
-	snprintf(m->entry.rollout, sizeof(m->entry.rollout), "%s", c->model->rollout.id);
-	report_enter(f, m);
+	if (c->may_enter && strcmp(m->entry.rollout, c->model->rollout.id) != 0)
+		use_enter(f, m, c->model, true, c->variant->ref.text);
 }
 
 /* What cannot be installed is the first load attempt's result, too. */

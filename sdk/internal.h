@@ -49,13 +49,14 @@ struct installed {
 
 /* This device's part in one rollout. */
 struct entry {
-	char rollout[SDK_NAME]; /* "": none */
+	char rollout[SDK_NAME];	   /* "": none */
+	char variant[SDK_VARIANT]; /* of the arm: what it is to run */
 	unsigned stage;
 	bool candidate;
 	int64_t entered; /* start of the slot */
 	bool outcome_sent, summary_sent;
 	bool live; /* the arm's variant was loaded well: its windows count */
-	int64_t first_window; /* start of its first whole window */
+	int64_t first_window; /* start of the first whole window after entering */
 };
 
 struct model_state {
@@ -166,6 +167,9 @@ void install_remove(struct flotilla *f, struct installed *installed);
 void share_unlock(struct flotilla *f);
 
 /* ---- use.c ---- */
+/* Become part of the rollout, in that arm, with that variant: once, before any download. */
+void use_enter(struct flotilla *f, struct model_state *m, const struct manifest_model *model,
+	       bool candidate, const char *variant);
 void use_roll(struct flotilla *f); /* windows and days that have ended become reports */
 int64_t use_next(const struct flotilla *f); /* when the next of them will, by the app's clock */
 

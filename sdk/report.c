@@ -108,12 +108,6 @@ static void add_tally(json_t *entry, const struct tally *t, bool spans)
 	}
 }
 
-static const char *arm_variant(const struct model_state *m)
-{
-	return m->entry.candidate && m->candidate.variant[0] ? m->candidate.variant
-							     : m->stable.variant;
-}
-
 /* ---- the five kinds ---- */
 
 void report_enter(struct flotilla *f, struct model_state *m)
@@ -149,7 +143,7 @@ void report_window(struct flotilla *f, struct model_state *m)
 {
 	json_t *report = head(f, "window"), *entry = entry_of(m);
 	json_object_set_new(report, "window", json_integer(m->window));
-	json_object_set_new(entry, "variant", json_string(arm_variant(m)));
+	json_object_set_new(entry, "variant", json_string(m->entry.variant));
 	add_tally(entry, &m->in_window, false);
 	enqueue(f, report, entry);
 }
@@ -158,7 +152,7 @@ void report_summary(struct flotilla *f, struct model_state *m)
 {
 	json_t *report = head(f, "summary"), *entry = entry_of(m);
 	json_object_set_new(report, "entered", json_integer(m->entry.entered));
-	json_object_set_new(entry, "variant", json_string(arm_variant(m)));
+	json_object_set_new(entry, "variant", json_string(m->entry.variant));
 	add_tally(entry, &m->in_rollout, true);
 	enqueue(f, report, entry);
 }

@@ -117,8 +117,8 @@ static json_t *installed_json(const struct installed *i)
 
 static json_t *entry_json(const struct entry *e)
 {
-	return json_pack("{s:s, s:I, s:b, s:I, s:b, s:b, s:b, s:I}", "rollout", e->rollout, "stage",
-			 (json_int_t)e->stage, "candidate", (int)e->candidate, "entered",
+	return json_pack("{s:s, s:s, s:I, s:b, s:I, s:b, s:b, s:b, s:I}", "rollout", e->rollout,
+			 "variant", e->variant, "stage", (json_int_t)e->stage, "candidate", (int)e->candidate, "entered",
 			 (json_int_t)e->entered, "outcome_sent", (int)e->outcome_sent,
 			 "summary_sent", (int)e->summary_sent, "live", (int)e->live, "first_window",
 			 (json_int_t)e->first_window);
@@ -164,6 +164,7 @@ static void read_installed(const json_t *object, struct installed *i)
 static void read_entry(const json_t *object, struct entry *e)
 {
 	read_text(object, "rollout", e->rollout, sizeof(e->rollout));
+	read_text(object, "variant", e->variant, sizeof(e->variant));
 	e->stage = (unsigned)read_int(object, "stage");
 	e->candidate = read_bool(object, "candidate");
 	e->entered = read_int(object, "entered");

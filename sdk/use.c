@@ -21,6 +21,17 @@ static int64_t window_s(const struct flotilla *f)
 		       : 3600;
 }
 
+void use_enter(struct flotilla *f, struct model_state *m, const struct manifest_model *model,
+	       bool candidate, const char *variant)
+{
+	const int64_t step = window_s(f);
+	m->entry = (struct entry){.stage = (unsigned)model->rollout.stage, .candidate = candidate};
+	snprintf(m->entry.rollout, sizeof(m->entry.rollout), "%s", model->rollout.id);
+	snprintf(m->entry.variant, sizeof(m->entry.variant), "%s", variant);
+	m->entry.first_window = floor_to(sdk_event_time(f) + step - 1, step);
+	report_enter(f, m);
+}
+
 static int64_t rollout_end(const struct flotilla *f, const struct entry *e)
 {
 	return e->first_window + f->manifest.telemetry.windows * window_s(f);
@@ -68,8 +79,8 @@ static void end_rollout(struct flotilla *f, struct model_state *m, int64_t now)
 	struct entry *e = &m->entry;
 	if (!e->rollout[0] || e->summary_sent || !f->has_manifest || now < rollout_end(f, e))
 		return;
-	if (e->outcome_sent)
-		report_summary(f, m);
+	/* Also of a device that was never used: who entered is counted. */
+	report_summary(f, m);
 	e->summary_sent = true;
 }
 
@@ -110,8 +121,7 @@ int64_t use_next(const struct flotilla *f)
 		const struct model_state *m = &f->models[i];
 		if (m->window_any && in_rollout(f, m, m->window))
 			next = sooner(next, m->window + window_s(f));
-		if (m->entry.rollout[0] && m->entry.outcome_sent && !m->entry.summary_sent &&
-		    f->has_manifest)
+		if (m->entry.rollout[0] && !m->entry.summary_sent && f->has_manifest)
 			next = sooner(next, rollout_end(f, &m->entry));
 		if (m->day && m->current[0])
 			next = sooner(next, m->day + DAY_S);
@@ -151,8 +161,6 @@ static void outcome(struct flotilla *f, struct model_state *m, const char *resul
 	report_outcome(f, m, result, loaded, variant, i && e->candidate ? i->via : "none");
 	e->outcome_sent = true;
 	e->live = !strcmp(result, "ok");
-	e->first_window =
-		floor_to(sdk_event_time(f) + window_s(f) - 1, window_s(f));
 }
 
 /* Two deaths while loading it: back to stable, and never again in this rollout. */
