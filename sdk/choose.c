@@ -3,28 +3,44 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
-static int64_t disk_free(const struct flotilla *f)
+static bool any_revoked(const struct flotilla *f, const struct manifest_variant *v)
 {
-	struct statvfs fs;
-	if (f->o.disk_free_mib)
-		return f->o.disk_free_mib;
-	if (!f->state_dir || statvfs(f->state_dir, &fs))
-		return -1;
-	return (int64_t)((uint64_t)fs.f_bavail * fs.f_frsize >> 20);
+	for (unsigned i = 0; i < v->file_count; i++)
+		if (manifest_revoked(&f->manifest, &v->files[i].sha256))
+			return true;
+	return false;
 }
 
-static struct facts facts_of(const struct flotilla *f)
+/* Requirements are those of installing it: what is here has its room, and what is on its way has a
+ * part of it. */
+static struct facts facts_of(const struct flotilla *f, const struct model_state *m,
+			     const struct manifest_variant *v)
 {
-	return (struct facts){f->runtimes, f->runtime_count, disk_free(f), -1};
+	struct facts facts = {f->runtimes, f->runtime_count, -1, -1};
+	const int64_t room = install_room(f);
+	if (!strcmp(m->stable.variant, v->ref.text) || !strcmp(m->candidate.variant, v->ref.text))
+		facts.disk_free_mib = INT64_MAX;
+	else if (room >= 0)
+		facts.disk_free_mib = (room + install_held(f, v)) >> 20;
+	return facts;
 }
 
-static const struct manifest_variant *fitting(struct flotilla *f, const struct variant_ref *list,
-					      unsigned count, struct err *why)
+/* The first of the list that this device can install and may load. */
+static const struct manifest_variant *fitting(const struct flotilla *f, const struct model_state *m,
+					      const struct variant_ref *list, unsigned count,
+					      struct err *why)
 {
-	const struct facts facts = facts_of(f);
-	return manifest_choose(&f->manifest, list, count, &f->attrs, &facts, why);
+	err_set(why, ERR_NOT_FOUND, "nothing of %s is offered", m->name);
+	for (unsigned i = 0; i < count; i++) {
+		const struct manifest_variant *v = manifest_variant_find(&f->manifest, &list[i]);
+		const struct facts facts = facts_of(f, m, v);
+		if (any_revoked(f, v))
+			err_set(why, ERR_UNTRUSTED, "%s is revoked", v->ref.text);
+		else if (requires_met(&v->requires, &f->attrs, &facts, why))
+			return v;
+	}
+	return NULL;
 }
 
 static bool given_up(const struct model_state *m, const struct manifest_model *model)
@@ -61,14 +77,6 @@ static bool takes_candidate(const struct flotilla *f, const struct model_state *
 	return has || (model->rollout.state == MANIFEST_RUNNING && settled(f, m));
 }
 
-static bool any_revoked(const struct flotilla *f, const struct manifest_variant *v)
-{
-	for (unsigned i = 0; v && i < v->file_count; i++)
-		if (manifest_revoked(&f->manifest, &v->files[i].sha256))
-			return true;
-	return false;
-}
-
 void choose(struct flotilla *f, const char *name, struct choice *c)
 {
 	const struct model_state *m = sdk_model(f, name);
@@ -81,16 +89,12 @@ void choose(struct flotilla *f, const char *name, struct choice *c)
 	}
 	const struct manifest_model *model = c->model;
 	if (takes_candidate(f, m, model, &c->may_enter)) {
-		c->variant = fitting(f, model->candidate, model->candidate_count, &c->why);
+		c->variant = fitting(f, m, model->candidate, model->candidate_count, &c->why);
 		c->candidate = c->variant != NULL;
 	}
 	if (!c->variant) {
 		c->may_enter = false;
-		c->variant = fitting(f, model->stable, model->stable_count, &c->why);
-	}
-	if (any_revoked(f, c->variant)) {
-		c->variant = NULL;
-		err_set(&c->why, ERR_UNTRUSTED, "%s is revoked", name);
+		c->variant = fitting(f, m, model->stable, model->stable_count, &c->why);
 	}
 	/* A completion is no stampede: each device waits its share, unless it has nothing at all. */
 	if (c->variant && !c->candidate && m->stable.variant[0])
@@ -113,7 +117,7 @@ void choose_enter_control(struct flotilla *f, struct model_state *m)
 	if (manifest_place(model, bucket, &enters) != ARM_CONTROL || !enters)
 		return;
 	if (model->rollout.state != MANIFEST_RUNNING || !settled(f, m) ||
-	    !fitting(f, model->candidate, model->candidate_count, &why))
+	    !fitting(f, m, model->candidate, model->candidate_count, &why))
 		return;
 	use_enter(f, m, model, false, m->stable.variant);
 }

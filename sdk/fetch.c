@@ -10,6 +10,7 @@
 #include "store/codec.h"
 #include "store/recipe.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,20 +21,25 @@
 #define GAP_MAX (256 * 1024)  /* bytes fetched in vain rather than asking twice */
 #define CAP_PERCENT 110	      /* of the signed size: more is an attack */
 #define HASH_BYTES 65536
+#define RECIPE_SUFFIX ".recipe"
 
-/* Where a chunk already lies on this device. */
+#define LOCAL_FILES 64 /* that chunks are copied from */
+
+/* Where a chunk lies on this device, or will when its turn has come. */
 struct local {
-	char path[SDK_PATH];
+	const char *path; /* NULL: in the file under way */
 	uint64_t at;
 };
 
 struct fetching {
 	struct digest sha256; /* of the file */
-	char part[SDK_PATH + 8];
+	char path[SDK_PATH], part[SDK_PATH + 8];
 	int fd;
 	struct recipe *recipe;
 	struct chunkmap *map;
 	struct map *locals; /* chunk digest -> struct local * */
+	char *files[LOCAL_FILES]; /* owned: their paths */
+	unsigned file_count;
 	struct decoder *decoder;
 	uint8_t *stored, *raw; /* CHUNK_STORED_MAX, CHUNK_RAW_MAX */
 	uint32_t next;	       /* first chunk that is not in the file */
@@ -51,6 +57,8 @@ void fetch_drop(struct flotilla *f)
 	recipe_free(g->recipe);
 	chunkmap_free(g->map);
 	map_free(g->locals);
+	for (unsigned i = 0; i < g->file_count; i++)
+		free(g->files[i]);
 	decoder_free(g->decoder);
 	free(g->stored);
 	free(g->raw);
@@ -108,48 +116,89 @@ static int get_map(struct flotilla *f, const struct manifest_file *file,
 
 /* ---- what is here already ---- */
 
-static void add_locals(struct map *locals, const char *dir, const char *file)
+static int visit(const char *dir, const char *name,
+		 int (*each)(void *arg, const char *path, const struct recipe *recipe), void *arg)
 {
 	char path[2 * SDK_PATH];
 	struct err err;
 	AUTO_BUF struct buf bytes = BUF_INIT(RECIPE_BYTES_MAX);
 	AUTO(recipe_free) struct recipe *recipe = NULL;
-	snprintf(path, sizeof(path), "%s/%s.recipe", dir, file);
+	const int len = snprintf(path, sizeof(path), "%s/%s", dir, name);
 	if (file_read(path, &bytes, &err) || recipe_parse(&recipe, bytes.data, bytes.len, &err))
-		return;
-	for (uint32_t i = 0; i < recipe->count; i++) {
-		const struct recipe_chunk *c = &recipe->chunks[i];
-		struct local *local = map_get(locals, c->digest.bytes, DIGEST_LEN)
-					      ? NULL
-					      : calloc(1, sizeof(*local));
-		if (!local)
-			continue;
-		snprintf(local->path, sizeof(local->path), "%.700s/%.200s", dir, file);
-		local->at = c->at;
-		if (map_put(locals, c->digest.bytes, DIGEST_LEN, local))
-			return;
-	}
+		return 0;
+	path[len - (int)strlen(RECIPE_SUFFIX)] = 0;
+	return access(path, F_OK) ? 0 : each(arg, path, recipe);
 }
 
+int fetch_recipes(const char *dir,
+		  int (*each)(void *arg, const char *path, const struct recipe *recipe), void *arg)
+{
+	DIR *list = opendir(dir);
+	const struct dirent *entry;
+	int rc = 0;
+	while (list && !rc && (entry = readdir(list))) {
+		const size_t len = strlen(entry->d_name), tail = strlen(RECIPE_SUFFIX);
+		if (len > tail && !strcmp(entry->d_name + len - tail, RECIPE_SUFFIX))
+			rc = visit(dir, entry->d_name, each, arg);
+	}
+	if (list)
+		closedir(list);
+	return rc;
+}
+
+static int add_chunks(struct fetching *g, const char *path, const struct recipe *recipe)
+{
+	for (uint32_t i = 0; i < recipe->count; i++) {
+		const struct recipe_chunk *c = &recipe->chunks[i];
+		if (map_get(g->locals, c->digest.bytes, DIGEST_LEN))
+			continue;
+		struct local *local = calloc(1, sizeof(*local));
+		if (!local)
+			return -1;
+		*local = (struct local){path, c->at};
+		if (map_put(g->locals, c->digest.bytes, DIGEST_LEN, local))
+			return -1;
+	}
+	return 0;
+}
+
+static int add_file(void *arg, const char *path, const struct recipe *recipe)
+{
+	struct fetching *g = arg;
+	if (g->file_count == LOCAL_FILES || !(g->files[g->file_count] = strdup(path)))
+		return -1;
+	return add_chunks(g, g->files[g->file_count++], recipe);
+}
+
+/* What cannot be remembered is fetched. */
 static void find_locals(struct flotilla *f, struct fetching *g)
 {
 	for (unsigned i = 0; i < f->model_count; i++) {
-		const struct model_state *m = &f->models[i];
-		if (m->stable.variant[0])
-			add_locals(g->locals, m->stable.dir, m->stable.file);
-		if (m->candidate.variant[0])
-			add_locals(g->locals, m->candidate.dir, m->candidate.file);
+		const struct installed *both[] = {&f->models[i].stable, &f->models[i].candidate};
+		for (unsigned k = 0; k < COUNT_OF(both); k++)
+			if (both[k]->variant[0] && fetch_recipes(both[k]->dir, add_file, g))
+				return;
 	}
+	if (add_chunks(g, NULL, g->recipe))
+		return;
 }
 
-/* The chunk's raw bytes in g->raw, from a file on this device; false when it is not what it was. */
+/* Where the chunk can be copied from; NULL: nowhere. */
+static const struct local *local_of(const struct fetching *g, const struct recipe_chunk *c)
+{
+	const struct local *local = map_get(g->locals, c->digest.bytes, DIGEST_LEN);
+	return local && (local->path || local->at < c->at) ? local : NULL;
+}
+
+/* The chunk's raw bytes in g->raw, from this device; false when they are not what they were. */
 static bool read_local(struct fetching *g, const struct recipe_chunk *c)
 {
 	struct digest digest;
 	struct err err;
-	const struct local *local = map_get(g->locals, c->digest.bytes, DIGEST_LEN);
-	AUTO_FD int fd = local ? open(local->path, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd < 0 || file_pread_all(fd, g->raw, c->len, (int64_t)local->at, &err))
+	const struct local *local = local_of(g, c);
+	AUTO_FD int fd = local && local->path ? open(local->path, O_RDONLY | O_CLOEXEC) : -1;
+	if (!local || (local->path && fd < 0) ||
+	    file_pread_all(local->path ? fd : g->fd, g->raw, c->len, (int64_t)local->at, &err))
 		return false;
 	digest_of(&digest, g->raw, c->len);
 	return digest_eq(&digest, &c->digest);
@@ -183,18 +232,23 @@ static int no_memory(struct flotilla *f)
 	return sdk_say(f, FLOTILLA_E_MEMORY, "out of memory");
 }
 
+static int not_written(struct flotilla *f, const struct err *err)
+{
+	return sdk_fail(f, err->status == ERR_FULL ? FLOTILLA_E_DISK : FLOTILLA_E_STATE, err);
+}
+
 static int save_recipe(struct flotilla *f, const char *path, const struct buf *bytes)
 {
 	char name[SDK_PATH + 8];
 	struct err err;
-	snprintf(name, sizeof(name), "%s.recipe", path);
-	return file_write(name, bytes->data, bytes->len, 0600, &err)
-		       ? sdk_fail(f, FLOTILLA_E_STATE, &err)
-		       : FLOTILLA_OK;
+	snprintf(name, sizeof(name), "%s" RECIPE_SUFFIX, path);
+	return file_write(name, bytes->data, bytes->len, 0600, &err) ? not_written(f, &err)
+								     : FLOTILLA_OK;
 }
 
 static int open_part(struct flotilla *f, struct fetching *g, const char *path)
 {
+	snprintf(g->path, sizeof(g->path), "%s", path);
 	snprintf(g->part, sizeof(g->part), "%s.part", path);
 	g->fd = open(g->part, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (g->fd < 0) {
@@ -256,10 +310,9 @@ static int write_chunk(struct stream *s, const struct recipe_chunk *c)
 	struct err err;
 	if (s->probe)
 		return FLOTILLA_OK;
-	if (file_pwrite_all(s->g->fd, s->g->raw, c->len, (int64_t)c->at, &err))
-		return sdk_fail(s->f, err.status == ERR_FULL ? FLOTILLA_E_DISK : FLOTILLA_E_STATE,
-				&err);
-	return FLOTILLA_OK;
+	return file_pwrite_all(s->g->fd, s->g->raw, c->len, (int64_t)c->at, &err)
+		       ? not_written(s->f, &err)
+		       : FLOTILLA_OK;
 }
 
 static int finish_chunk(struct stream *s)
@@ -336,7 +389,7 @@ static int64_t range_end(const struct flotilla *f, const struct fetching *g)
 		const struct chunkmap_chunk *c = &g->map->chunks[i];
 		if (c->pack != first->pack || (int64_t)c->at < end || (int64_t)c->at - end > GAP_MAX ||
 		    (int64_t)c->at + c->stored - (int64_t)first->at > f->o.slice_bytes ||
-		    map_get(g->locals, g->recipe->chunks[i].digest.bytes, DIGEST_LEN))
+		    (g->locals && local_of(g, &g->recipe->chunks[i])))
 			break;
 		end = (int64_t)c->at + c->stored;
 	}
@@ -380,7 +433,7 @@ static int copy_local(struct flotilla *f, struct fetching *g)
 	const struct recipe_chunk *c = &g->recipe->chunks[g->next];
 	struct err err;
 	if (file_pwrite_all(g->fd, g->raw, c->len, (int64_t)c->at, &err))
-		return sdk_fail(f, FLOTILLA_E_STATE, &err);
+		return not_written(f, &err);
 	f->stats.chunks_reused++;
 	g->next++;
 	g->reused += c->len;
@@ -421,7 +474,7 @@ static int finish(struct flotilla *f, struct fetching *g, const char *path)
 		return code;
 	}
 	if (file_commit(g->fd, g->part, path, &err))
-		return sdk_fail(f, FLOTILLA_E_STATE, &err);
+		return not_written(f, &err);
 	return FLOTILLA_OK;
 }
 
@@ -445,7 +498,8 @@ static int work(struct flotilla *f, struct fetching *g)
 
 int fetch_file(struct flotilla *f, const struct manifest_file *file, const char *path)
 {
-	if (f->fetching && !digest_eq(&f->fetching->sha256, &file->sha256))
+	if (f->fetching && (!digest_eq(&f->fetching->sha256, &file->sha256) ||
+			    strcmp(f->fetching->path, path) != 0))
 		fetch_drop(f);
 	int code = f->fetching ? FLOTILLA_OK : begin(f, file, path);
 	if (!code)

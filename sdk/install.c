@@ -22,12 +22,54 @@ static bool whole(const char *path, int64_t length)
 	return !stat(path, &st) && S_ISREG(st.st_mode) && st.st_size == length;
 }
 
-static int room_for(struct flotilla *f, const char *dir, int64_t bytes)
+int64_t install_room(const struct flotilla *f)
 {
 	struct statvfs fs;
-	if (statvfs(dir, &fs) || (int64_t)fs.f_bavail * (int64_t)fs.f_frsize > bytes + SPARE_BYTES)
+	const char *base = f->shared_cache_dir ? f->shared_cache_dir : f->state_dir;
+	if (f->o.disk_free_mib)
+		return f->o.disk_free_mib << 20;
+	if (!base || statvfs(base, &fs))
+		return -1;
+	return (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
+}
+
+static void path_of_dir(const struct flotilla *f, const struct variant_ref *ref,
+			char out[static SDK_PATH])
+{
+	const char *base = f->shared_cache_dir ? f->shared_cache_dir : f->state_dir;
+	snprintf(out, SDK_PATH, "%.500s/models/%s/%s/%s", base ? base : "", ref->model,
+		 ref->release, ref->tier);
+}
+
+/* Bytes on disk of one file, whole or in part. */
+static int64_t held(const char *dir, const char *name)
+{
+	char path[SDK_PATH];
+	struct stat st;
+	snprintf(path, sizeof(path), "%.800s/%.128s", dir, name);
+	if (!stat(path, &st))
+		return (int64_t)st.st_blocks * 512;
+	snprintf(path, sizeof(path), "%.800s/%.128s.part", dir, name);
+	return stat(path, &st) ? 0 : (int64_t)st.st_blocks * 512;
+}
+
+int64_t install_held(const struct flotilla *f, const struct manifest_variant *v)
+{
+	char dir[SDK_PATH];
+	int64_t sum = 0;
+	path_of_dir(f, &v->ref, dir);
+	for (unsigned i = 0; i < v->file_count; i++)
+		sum += held(dir, v->files[i].name);
+	return sum;
+}
+
+/* Room for what the file does not hold yet. */
+static int room_for(struct flotilla *f, const char *dir, const struct manifest_file *file)
+{
+	const int64_t more = file->length - held(dir, file->name), room = install_room(f);
+	if (room < 0 || room > more + SPARE_BYTES)
 		return FLOTILLA_OK;
-	return sdk_say(f, FLOTILLA_E_DISK, "no room for %lld more bytes", (long long)bytes);
+	return sdk_say(f, FLOTILLA_E_DISK, "no room for %lld more bytes", (long long)more);
 }
 
 void share_unlock(struct flotilla *f)
@@ -43,7 +85,7 @@ static int install_file(struct flotilla *f, const struct manifest_file *file, co
 	snprintf(path, sizeof(path), "%.800s/%.128s", dir, file->name);
 	if (whole(path, file->length))
 		return FLOTILLA_OK;
-	const int code = room_for(f, dir, file->length);
+	const int code = room_for(f, dir, file);
 	return code ? code : fetch_file(f, file, path);
 }
 
@@ -84,11 +126,9 @@ static int share_file(struct flotilla *f, const struct manifest_file *file, cons
 static int dir_of(struct flotilla *f, const struct manifest_variant *v, char out[static SDK_PATH])
 {
 	struct err err;
-	const char *base = f->shared_cache_dir ? f->shared_cache_dir : f->state_dir;
-	if (!base)
+	if (!f->shared_cache_dir && !f->state_dir)
 		return sdk_say(f, FLOTILLA_E_STATE, "no state directory to install into");
-	snprintf(out, SDK_PATH, "%.500s/models/%s/%s/%s", base, v->ref.model, v->ref.release,
-		 v->ref.tier);
+	path_of_dir(f, &v->ref, out);
 	return file_mkdirs(out, 0700, &err) ? sdk_fail(f, FLOTILLA_E_STATE, &err) : FLOTILLA_OK;
 }
 
@@ -127,22 +167,94 @@ static void remove_dir(const char *path)
 	rmdir(path);
 }
 
-void install_remove(struct flotilla *f, struct installed *i)
+/* Each directory of models/MODEL/RELEASE/TIER that is not kept, and releases that are empty. */
+static void sweep_release(const char *release, const char *const *keep, unsigned count)
 {
-	/* A shared download is others' too. */
-	if (i->variant[0] && !f->shared_cache_dir && i->dir[0])
-		remove_dir(i->dir);
+	DIR *dir = opendir(release);
+	const struct dirent *entry;
+	while (dir && (entry = readdir(dir))) {
+		char tier[SDK_PATH];
+		bool kept = entry->d_name[0] == '.';
+		snprintf(tier, sizeof(tier), "%.800s/%.200s", release, entry->d_name);
+		for (unsigned i = 0; i < count; i++)
+			kept |= !strcmp(tier, keep[i]);
+		if (!kept)
+			remove_dir(tier);
+	}
+	if (dir)
+		closedir(dir);
+	rmdir(release);
+}
+
+/* What neither runs nor is on its way: superseded downloads, and what a crash left behind.
+ * incoming: the directory of an install under way; "": none.  A shared download is others' too. */
+static void sweep(const struct flotilla *f, const struct model_state *m, const char *incoming)
+{
+	char path[SDK_PATH];
+	const char *const keep[] = {m->stable.dir, m->candidate.dir, incoming};
+	if (f->shared_cache_dir || !f->state_dir)
+		return;
+	snprintf(path, sizeof(path), "%.500s/models/%s", f->state_dir, m->name);
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	while (dir && (entry = readdir(dir))) {
+		char release[SDK_PATH];
+		snprintf(release, sizeof(release), "%.700s/%.200s", path, entry->d_name);
+		if (entry->d_name[0] != '.')
+			sweep_release(release, keep, COUNT_OF(keep));
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* It is no longer named before it goes: a crash in between leaves what the next sweep takes. */
+void install_remove(struct flotilla *f, struct model_state *m, struct installed *i)
+{
+	if (!i->variant[0])
+		return;
 	memset(i, 0, sizeof(*i));
 	f->dirty = true;
+	fetch_drop(f); /* its file may go too; it is begun again */
+	if (!state_save(f))
+		sweep(f, m, "");
+}
+
+/* The directory is found anew at each start: systems move apps' storage. */
+void install_place(struct flotilla *f, struct installed *i)
+{
+	struct variant_ref ref;
+	struct err err;
+	if (i->variant[0] && !variant_parse(&ref, i->variant, f->own, &err))
+		path_of_dir(f, &ref, i->dir);
+	else
+		memset(i, 0, sizeof(*i));
+}
+
+static int is_revoked(void *arg, const char *path, const struct recipe *recipe)
+{
+	const struct flotilla *f = arg;
+	(void)path;
+	return manifest_revoked(&f->manifest, &recipe->sha256);
+}
+
+/* What is installed need not be in the manifest any more: its recipes tell. */
+static bool may_be_used(struct flotilla *f, const struct installed *i)
+{
+	char path[2 * SDK_PATH];
+	snprintf(path, sizeof(path), "%s/%s", i->dir, i->file);
+	if (!i->variant[0] || access(path, F_OK))
+		return false;
+	return !f->has_manifest || !f->manifest.revoked_count ||
+	       !fetch_recipes(i->dir, is_revoked, f);
 }
 
 /* ---- wanting ---- */
 
-static void show(const struct model_state *m, const struct installed *i, bool candidate,
+static void show(struct model_state *m, const struct installed *i, bool candidate,
 		 struct flotilla_model *ret)
 {
-	(void)m;
 	*ret = (struct flotilla_model){0};
+	snprintf(m->current, sizeof(m->current), "%s", i->variant);
 	if (!i->variant[0])
 		return;
 	ret->path = i->dir;
@@ -152,24 +264,17 @@ static void show(const struct model_state *m, const struct installed *i, bool ca
 }
 
 /* What is installed and may be used, the last good one. */
-static void show_installed(const struct flotilla *f, struct model_state *m,
-			   struct flotilla_model *ret)
+static void show_installed(struct flotilla *f, struct model_state *m, struct flotilla_model *ret)
 {
-	(void)f;
-	show(m, &m->stable, false, ret);
-	snprintf(m->current, sizeof(m->current), "%s", m->stable.variant);
+	static const struct installed nothing;
+	show(m, may_be_used(f, &m->stable) ? &m->stable : &nothing, false, ret);
 }
 
 /* Candidate wins: a completed rollout's candidate becomes stable without a download. */
 static void promote(struct flotilla *f, struct model_state *m)
 {
-	struct installed old = m->stable;
 	m->stable = m->candidate;
-	memset(&m->candidate, 0, sizeof(m->candidate));
-	f->dirty = true;
-	state_save(f); /* before the old one goes: a crash leaves at least one */
-	if (strcmp(old.variant, m->stable.variant))
-		install_remove(f, &old);
+	install_remove(f, m, &m->candidate);
 }
 
 static int may_download(struct flotilla *f, const struct manifest_variant *v)
@@ -209,7 +314,8 @@ static void report_failure(struct flotilla *f, struct model_state *m, const stru
 static int bring(struct flotilla *f, struct model_state *m, const struct choice *c)
 {
 	struct installed *slot = c->candidate ? &m->candidate : &m->stable;
-	struct installed fresh, old;
+	struct installed fresh;
+	char dir[SDK_PATH];
 	if (!trust_fresh(f))
 		return sdk_say(f, FLOTILLA_E_EXPIRED,
 			       "what is trusted has expired; nothing is installed until a poll succeeds");
@@ -217,39 +323,58 @@ static int bring(struct flotilla *f, struct model_state *m, const struct choice 
 	if (code)
 		return code;
 	enter(f, m, c);
+	path_of_dir(f, &c->variant->ref, dir);
+	sweep(f, m, dir);
 	code = install_variant(f, c->variant, &fresh);
 	if (code) {
 		report_failure(f, m, c, code);
 		return code;
 	}
-	old = *slot;
 	*slot = fresh;
 	f->dirty = true;
-	state_save(f); /* before the old one goes */
-	if (strcmp(old.variant, fresh.variant))
-		install_remove(f, &old);
-	return FLOTILLA_OK;
+	code = state_save(f); /* before the old one goes */
+	if (!code)
+		sweep(f, m, "");
+	return code;
 }
 
 /* The candidate is no longer offered: back to stable, which is on disk. */
 static void drop_candidate(struct flotilla *f, struct model_state *m, const struct choice *c)
 {
-	if (!m->candidate.variant[0] || c->candidate)
+	/* Without a manifest nobody knows whether it is. */
+	if (!m->candidate.variant[0] || c->candidate || !f->has_manifest)
 		return;
 	if (c->variant && !strcmp(c->variant->ref.text, m->candidate.variant))
 		promote(f, m);
 	else
-		install_remove(f, &m->candidate);
+		install_remove(f, m, &m->candidate);
+}
+
+static bool whole_variant(const struct manifest_variant *v, const char *dir)
+{
+	char path[2 * SDK_PATH];
+	for (unsigned i = 0; i < v->file_count; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, v->files[i].name);
+		if (!whole(path, v->files[i].length))
+			return false;
+	}
+	return true;
 }
 
 static int settle(struct flotilla *f, struct model_state *m, const struct choice *c)
 {
 	const struct installed *slot = c->candidate ? &m->candidate : &m->stable;
-	if (!strcmp(slot->variant, c->variant->ref.text))
+	if (!strcmp(slot->variant, c->variant->ref.text) && whole_variant(c->variant, slot->dir))
 		return FLOTILLA_OK;
 	if (c->not_before > sdk_now(f))
 		return sdk_say(f, FLOTILLA_LATER, "installs are spread; this device waits");
 	return bring(f, m, c);
+}
+
+static int nothing_fits(struct flotilla *f, const struct choice *c)
+{
+	return sdk_fail(f, c->why.status == ERR_UNTRUSTED ? FLOTILLA_E_REVOKED : FLOTILLA_NOTHING,
+			&c->why);
 }
 
 int flotilla_want(struct flotilla *f, const char *model, struct flotilla_model *ret_model)
@@ -262,20 +387,11 @@ int flotilla_want(struct flotilla *f, const char *model, struct flotilla_model *
 			       model);
 	choose(f, model, &c);
 	drop_candidate(f, m, &c);
-	if (!c.variant) {
-		if (c.why.status != ERR_UNTRUSTED)
-			show_installed(f, m, ret_model);
-		return sdk_fail(f, c.why.status == ERR_UNTRUSTED ? FLOTILLA_E_REVOKED
-								 : FLOTILLA_NOTHING,
-				&c.why);
-	}
-	const int code = settle(f, m, &c);
-	if (!code && c.candidate) {
+	const int code = c.variant ? settle(f, m, &c) : nothing_fits(f, &c);
+	if (!code && c.candidate)
 		show(m, &m->candidate, true, ret_model);
-		snprintf(m->current, sizeof(m->current), "%s", m->candidate.variant);
-	} else {
+	else
 		show_installed(f, m, ret_model);
-	}
 	f->dirty = true;
 	const int saved = state_save(f);
 	return code ? code : saved;

@@ -14,6 +14,7 @@
 #include "manifest/doc.h"
 #include "manifest/tuf.h"
 #include "sdk/flotilla.h"
+#include "store/recipe.h"
 #include "telemetry/metric.h"
 #include "telemetry/sketch.h"
 
@@ -159,11 +160,19 @@ int fetch_file(struct flotilla *f, const struct manifest_file *file, const char 
 /* Simulation: read and verify one chunk of it, no more. */
 int fetch_probe(struct flotilla *f, const struct manifest_file *file);
 void fetch_drop(struct flotilla *f);
+/* Call each() with the recipe of every file that lies whole in dir, until it returns not 0: that. */
+int fetch_recipes(const char *dir,
+		  int (*each)(void *arg, const char *path, const struct recipe *recipe), void *arg);
 
 /* ---- install.c ---- */
 int install_variant(struct flotilla *f, const struct manifest_variant *variant,
 		    struct installed *ret_installed);
-void install_remove(struct flotilla *f, struct installed *installed);
+/* One of m's; forgotten durably, then removed. */
+void install_remove(struct flotilla *f, struct model_state *m, struct installed *installed);
+void install_place(struct flotilla *f, struct installed *installed); /* its dir, or empty */
+int64_t install_room(const struct flotilla *f); /* bytes free for models; -1: not known */
+/* Bytes that its files take already, whole or in part. */
+int64_t install_held(const struct flotilla *f, const struct manifest_variant *variant);
 void share_unlock(struct flotilla *f);
 
 /* ---- use.c ---- */

@@ -111,8 +111,8 @@ static void read_tally(const json_t *object, struct tally *t)
 
 static json_t *installed_json(const struct installed *i)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:I}", "variant", i->variant, "dir", i->dir, "file",
-			 i->file, "via", i->via, "loaded", (json_int_t)i->loaded);
+	return json_pack("{s:s, s:s, s:s, s:I}", "variant", i->variant, "file", i->file, "via",
+			 i->via, "loaded", (json_int_t)i->loaded);
 }
 
 static json_t *entry_json(const struct entry *e)
@@ -152,13 +152,13 @@ static bool read_bool(const json_t *object, const char *name)
 	return json_is_true(json_object_get(object, name));
 }
 
-static void read_installed(const json_t *object, struct installed *i)
+static void read_installed(struct flotilla *f, const json_t *object, struct installed *i)
 {
 	read_text(object, "variant", i->variant, sizeof(i->variant));
-	read_text(object, "dir", i->dir, sizeof(i->dir));
 	read_text(object, "file", i->file, sizeof(i->file));
 	read_text(object, "via", i->via, sizeof(i->via));
 	i->loaded = read_int(object, "loaded");
+	install_place(f, i);
 }
 
 static void read_entry(const json_t *object, struct entry *e)
@@ -180,8 +180,8 @@ static void read_model(struct flotilla *f, const json_t *object)
 	struct model_state *m = name ? sdk_model(f, name) : NULL;
 	if (!m)
 		return;
-	read_installed(json_object_get(object, "stable"), &m->stable);
-	read_installed(json_object_get(object, "candidate"), &m->candidate);
+	read_installed(f, json_object_get(object, "stable"), &m->stable);
+	read_installed(f, json_object_get(object, "candidate"), &m->candidate);
 	read_entry(json_object_get(object, "entry"), &m->entry);
 	read_text(object, "given_up", m->given_up, sizeof(m->given_up));
 	read_text(object, "loading", m->loading, sizeof(m->loading));

@@ -163,6 +163,15 @@ static void outcome(struct flotilla *f, struct model_state *m, const char *resul
 	e->live = !strcmp(result, "ok");
 }
 
+/* In the rollout that offers it now, which this device need not have entered. */
+static void note_given_up(const struct flotilla *f, struct model_state *m, const char *variant)
+{
+	const struct manifest_model *model =
+		f->has_manifest ? manifest_model_find(&f->manifest, m->name) : NULL;
+	snprintf(m->given_up, sizeof(m->given_up), "%s %s",
+		 model && model->has_rollout ? model->rollout.id : m->entry.rollout, variant);
+}
+
 /* Two deaths while loading it: back to stable, and never again in this rollout. */
 static void give_up(struct flotilla *f, struct model_state *m, const char *variant)
 {
@@ -171,8 +180,8 @@ static void give_up(struct flotilla *f, struct model_state *m, const char *varia
 	if (!candidate)
 		return; /* stable has nothing behind it */
 	outcome(f, m, "crash", &nothing, variant);
-	snprintf(m->given_up, sizeof(m->given_up), "%s %s", m->entry.rollout, variant);
-	install_remove(f, &m->candidate);
+	note_given_up(f, m, variant);
+	install_remove(f, m, &m->candidate);
 }
 
 int flotilla_load_begin(struct flotilla *f, const char *model)
@@ -218,8 +227,8 @@ int flotilla_load_end(struct flotilla *f, const char *model, const struct flotil
 	if (loaded->result == FLOTILLA_LOAD_OOM)
 		flotilla_event(f, model, "err.oom", 1);
 	if (!ok && i == &m->candidate) {
-		snprintf(m->given_up, sizeof(m->given_up), "%s %s", m->entry.rollout, m->loading);
-		install_remove(f, &m->candidate);
+		note_given_up(f, m, m->loading);
+		install_remove(f, m, &m->candidate);
 	}
 	m->loading[0] = 0;
 	m->strikes = 0;
