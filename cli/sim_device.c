@@ -137,6 +137,8 @@ static int open_app(struct sim_device *d, struct err *err)
 		.now_arg = (void *)(uintptr_t)w, .slice_bytes = SLICE_BYTES,
 		.disk_free_mib = d->class->disk_free_mib,
 		.shared_cache_dir = d->full ? NULL : shared, .secret = secret,
+		/* On a fast clock the real network is delay enough. */
+		.no_delay = w->speed > 1,
 		.enter_after_s = w->profile->enter_after_s};
 	const int code = flotilla_open(&d->flotilla, &options);
 	if (!code)

@@ -121,7 +121,7 @@ say "classes: flagship, mid, budget"
 ctl -q model create assistant
 ctl -q --if-version 1 class rules-set deploy/profiles/three-classes.rules.json
 set_class() { # name, tiers
-	printf '{"tiers":[%s],"devices":1200,"candidate_poll_s":1800,"spread_s":3600}' "$2" |
+	printf '{"tiers":[%s],"devices":1200,"poll_s":7200,"candidate_poll_s":1800,"jitter_s":7200,"spread_s":3600}' "$2" |
 		ctl -q --if-version 1 class set "$1" - >/dev/null
 }
 set_class flagship '"f16","q8_0","q4_0"'
