@@ -183,9 +183,9 @@ say "why, in the class where it was taken back"
 ctl rollout gates "$rollout" --class budget
 ctl rollout events "$rollout"
 
+json rollout status "$rollout" | sed 's/},{/}\n{/g' >"$dir/lanes.json"
 lane() { # class: its state
-	json rollout status "$rollout" | tr '{' '\n' | grep "\"class\":\"$1\"" |
-		sed -n 's/.*"state":"\([a-z_]*\)".*/\1/p' | head -n 1
+	grep "\"class\":\"$1\"" "$dir/lanes.json" | sed -n 's/.*"state":"\([a-z_]*\)".*/\1/p' | tail -n 1
 }
 for pair in flagship:complete mid:complete budget:rolled_back; do
 	class=${pair%:*} state=${pair#*:}
