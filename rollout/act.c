@@ -388,6 +388,7 @@ int act_take_back(struct db *db, const struct act *act, struct lane *lane, enum 
 	if (need_active(lane, err))
 		return -1;
 	lane->state = state;
+	lane->since = act->now;
 	lane->reason = reason;
 	if (lane_update(db, lane, err) ||
 	    offer_clear_candidate(db, lane->channel, lane->class, lane->model, lane->rollout,
@@ -413,6 +414,7 @@ int act_undo(struct db *db, const struct act *act, struct lane *lane, const char
 		       settings.spread_s, act->now, err))
 		return -1;
 	lane->state = LANE_ROLLED_BACK;
+	lane->since = act->now;
 	lane->reason = reason && *reason ? reason : "undone by an operator";
 	if (lane_update(db, lane, err) ||
 	    record(db, act, lane, "lane.undone", lane->reason, NULL, err))
