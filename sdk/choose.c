@@ -108,6 +108,7 @@ void choose_enter_control(struct flotilla *f, struct model_state *m)
 {
 	const struct manifest_model *model =
 		f->has_manifest ? manifest_model_find(&f->manifest, m->name) : NULL;
+	const struct manifest_variant *candidate;
 	struct err why;
 	bool enters;
 	if (!model || !model->has_rollout || f->o.opt_out ||
@@ -116,8 +117,10 @@ void choose_enter_control(struct flotilla *f, struct model_state *m)
 	const int64_t bucket = bucket_of(model->rollout.salt, f->secret);
 	if (manifest_place(model, bucket, &enters) != ARM_CONTROL || !enters)
 		return;
-	if (model->rollout.state != MANIFEST_RUNNING || !settled(f, m) ||
-	    !fitting(f, m, model->candidate, model->candidate_count, &why))
+	if (model->rollout.state != MANIFEST_RUNNING || !settled(f, m))
+		return;
+	candidate = fitting(f, m, model->candidate, model->candidate_count, &why);
+	if (!candidate || install_may_download(f, candidate))
 		return;
 	use_enter(f, m, model, false, m->stable.variant);
 }

@@ -67,6 +67,7 @@ int sdk_get(struct flotilla *f, const struct flotilla_request *request,
 	if (f->o.transport(f->o.transport_arg, request, response))
 		return sdk_say(f, FLOTILLA_E_NETWORK, "%s: %s", request->url,
 			       response->error[0] ? response->error : "no answer");
+	f->answered = true;
 	if (response->date > 0) {
 		const int64_t age = response->age > 0 ? response->age : 0;
 		f->clock_offset = response->date + age - sdk_now(f);
@@ -176,6 +177,9 @@ static int read_runtimes(struct flotilla *f, const char *text)
 		r->name = arena_strdup(f->own, name);
 		if (!r->name || version_read(&r->version, value, &err))
 			return sdk_say(f, FLOTILLA_E_ARGUMENT, "runtimes: %s: not a version", name);
+		if (f->runtime_count == 1 && json_is_string(value))
+			snprintf(f->runtime, sizeof(f->runtime), "%s/%s", name,
+				 json_string_value(value));
 	}
 	return FLOTILLA_OK;
 }

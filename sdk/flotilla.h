@@ -95,7 +95,7 @@ struct flotilla_options {
 	size_t index_root_len;
 	const char *channel;	 /* "stable" */
 	const char *attributes;	 /* JSON: {"os":"android","os_version":[15],"ram_mib":8192,...} */
-	const char *runtimes;	 /* JSON: {"llama.cpp":"4000"}; NULL: none */
+	const char *runtimes;	 /* JSON: {"llama.cpp":"4000"}; NULL: none.  Reports name the first */
 	const char *state_dir;	 /* the library's own; NULL: nothing outlives close (simulation) */
 	const char *ingest_token; /* NULL: none */
 	int os_major;		 /* coarse slice in reports */

@@ -277,7 +277,7 @@ static void promote(struct flotilla *f, struct model_state *m)
 	install_remove(f, m, &m->candidate);
 }
 
-static int may_download(struct flotilla *f, const struct manifest_variant *v)
+int install_may_download(struct flotilla *f, const struct manifest_variant *v)
 {
 	const struct manifest_install *p = &f->manifest.install;
 	int64_t bytes = 0;
@@ -319,7 +319,7 @@ static int bring(struct flotilla *f, struct model_state *m, const struct choice 
 	if (!trust_fresh(f))
 		return sdk_say(f, FLOTILLA_E_EXPIRED,
 			       "what is trusted has expired; nothing is installed until a poll succeeds");
-	int code = may_download(f, c->variant);
+	int code = install_may_download(f, c->variant);
 	if (code)
 		return code;
 	enter(f, m, c);
@@ -338,6 +338,13 @@ static int bring(struct flotilla *f, struct model_state *m, const struct choice 
 	return code;
 }
 
+void install_abandon(struct flotilla *f, struct model_state *m)
+{
+	if (m->entry.candidate && !m->entry.left)
+		m->entry.left = sdk_event_time(f);
+	install_remove(f, m, &m->candidate);
+}
+
 /* The candidate is no longer offered: back to stable, which is on disk. */
 static void drop_candidate(struct flotilla *f, struct model_state *m, const struct choice *c)
 {
@@ -347,7 +354,7 @@ static void drop_candidate(struct flotilla *f, struct model_state *m, const stru
 	if (c->variant && !strcmp(c->variant->ref.text, m->candidate.variant))
 		promote(f, m);
 	else
-		install_remove(f, m, &m->candidate);
+		install_abandon(f, m);
 }
 
 static bool whole_variant(const struct manifest_variant *v, const char *dir)

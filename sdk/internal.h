@@ -56,6 +56,7 @@ struct entry {
 	bool candidate;
 	int64_t entered; /* start of the slot */
 	bool outcome_sent, summary_sent;
+	int64_t left; /* when the arm's variant went from this device; 0: it has not */
 	bool live; /* the arm's variant was loaded well: its windows count */
 	int64_t first_window; /* start of the first whole window after entering */
 };
@@ -88,6 +89,7 @@ struct flotilla {
 	struct attrs attrs;
 	struct runtime *runtimes;
 	unsigned runtime_count;
+	char runtime[64]; /* "llama.cpp/4000", for reports; "": none */
 	void *own_curl; /* when the transport is ours alone */
 
 	char error[400];
@@ -103,6 +105,7 @@ struct flotilla {
 	bool has_manifest;
 	int64_t newest_signed; /* latest time that a signed document proved */
 	int64_t clock_offset;  /* server's time minus ours, from Date */
+	bool answered;	       /* some server, since we were opened: the clock is as good as it gets */
 
 	/* what is here */
 	uint8_t secret[BUCKET_SECRET_LEN];
@@ -167,6 +170,10 @@ int fetch_recipes(const char *dir,
 /* ---- install.c ---- */
 int install_variant(struct flotilla *f, const struct manifest_variant *variant,
 		    struct installed *ret_installed);
+/* OK, or LATER: by the signed policy and the app. */
+int install_may_download(struct flotilla *f, const struct manifest_variant *variant);
+/* The candidate goes, and with it this device's part in the rollout. */
+void install_abandon(struct flotilla *f, struct model_state *m);
 /* One of m's; forgotten durably, then removed. */
 void install_remove(struct flotilla *f, struct model_state *m, struct installed *installed);
 void install_place(struct flotilla *f, struct installed *installed); /* its dir, or empty */

@@ -20,8 +20,9 @@ static json_t *head(const struct flotilla *f, const char *kind)
 	char text[sodium_base64_ENCODED_LEN(sizeof(nonce), sodium_base64_VARIANT_ORIGINAL)];
 	randombytes_buf(nonce, sizeof(nonce));
 	sodium_bin2base64(text, sizeof(text), nonce, sizeof(nonce), sodium_base64_VARIANT_ORIGINAL);
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:i}", "schema", 1, "kind", kind, "nonce", text,
-			 "channel", f->channel, "class", f->class, "os_major", f->o.os_major);
+	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:s*}", "schema", 1, "kind", kind, "nonce",
+			 text, "channel", f->channel, "class", f->class, "os_major", f->o.os_major,
+			 "runtime", f->runtime[0] ? f->runtime : NULL);
 }
 
 static int64_t delay_of(const struct flotilla *f)
@@ -216,10 +217,20 @@ static int send_one(struct flotilla *f, const struct queued *q)
 	return FLOTILLA_OK;
 }
 
+/* What an earlier run queued is not sent after the user has opted out. */
+static void forget_queue(struct flotilla *f)
+{
+	while (f->queue_len)
+		remove_queued(f, f->queue_len - 1);
+}
+
 int report_flush(struct flotilla *f)
 {
 	unsigned i = 0;
-	int code = FLOTILLA_OK;
+	if (f->o.opt_out || f->o.print_only)
+		forget_queue(f);
+	/* Before any is sent: made again after a crash, it would have another nonce and count twice. */
+	int code = state_save(f);
 	while (i < f->queue_len && code == FLOTILLA_OK) {
 		const int64_t now = sdk_now(f);
 		if (f->queue[i].due > now) {

@@ -117,10 +117,11 @@ static json_t *installed_json(const struct installed *i)
 
 static json_t *entry_json(const struct entry *e)
 {
-	return json_pack("{s:s, s:s, s:I, s:b, s:I, s:b, s:b, s:b, s:I}", "rollout", e->rollout,
-			 "variant", e->variant, "stage", (json_int_t)e->stage, "candidate", (int)e->candidate, "entered",
-			 (json_int_t)e->entered, "outcome_sent", (int)e->outcome_sent,
-			 "summary_sent", (int)e->summary_sent, "live", (int)e->live, "first_window",
+	return json_pack("{s:s, s:s, s:I, s:b, s:I, s:b, s:b, s:b, s:I, s:I}", "rollout", e->rollout,
+			 "variant", e->variant, "stage", (json_int_t)e->stage, "candidate",
+			 (int)e->candidate, "entered", (json_int_t)e->entered, "outcome_sent",
+			 (int)e->outcome_sent, "summary_sent", (int)e->summary_sent, "live",
+			 (int)e->live, "left", (json_int_t)e->left, "first_window",
 			 (json_int_t)e->first_window);
 }
 
@@ -171,6 +172,7 @@ static void read_entry(const json_t *object, struct entry *e)
 	e->outcome_sent = read_bool(object, "outcome_sent");
 	e->summary_sent = read_bool(object, "summary_sent");
 	e->live = read_bool(object, "live");
+	e->left = read_int(object, "left");
 	e->first_window = read_int(object, "first_window");
 }
 

@@ -37,13 +37,13 @@ static int64_t rollout_end(const struct flotilla *f, const struct entry *e)
 	return e->first_window + f->manifest.telemetry.windows * window_s(f);
 }
 
-/* A window counts for the rollout when it lies wholly in the W windows after entry and the arm's
- * variant has been loaded. */
+/* A window counts for the rollout when it lies wholly in the W windows after entry, the arm's variant
+ * has been loaded, and was still here when it began. */
 static bool in_rollout(const struct flotilla *f, const struct model_state *m, int64_t window)
 {
 	const struct entry *e = &m->entry;
 	return e->rollout[0] && e->live && f->has_manifest && window >= e->first_window &&
-	       window < rollout_end(f, e);
+	       window < rollout_end(f, e) && (!e->left || window < e->left);
 }
 
 static void merge(struct tally *into, const struct tally *window)
@@ -97,11 +97,13 @@ void use_roll(struct flotilla *f)
 	for (unsigned i = 0; i < f->model_count; i++) {
 		struct model_state *m = &f->models[i];
 		const int64_t day = floor_to(now, DAY_S);
-		if (m->window && now >= m->window + window_s(f))
+		/* Or the clock was wrong when it began. */
+		if (m->window && (now >= m->window + window_s(f) || now < m->window))
 			end_window(f, m);
 		end_rollout(f, m, now);
-		/* Corrections of the clock may step back over midnight; a day ends once. */
-		if (day > m->day || day < m->day - DAY_S) {
+		/* Corrections of the clock may step back over midnight; a day ends once, so not before
+		 * there was a chance to correct it. */
+		if (f->answered && (day > m->day || day < m->day - DAY_S)) {
 			end_day(f, m);
 			m->day = day;
 		}
@@ -159,6 +161,7 @@ static void outcome(struct flotilla *f, struct model_state *m, const char *resul
 	if (!e->rollout[0] || e->outcome_sent || e->candidate != of_candidate)
 		return;
 	report_outcome(f, m, result, loaded, variant, i && e->candidate ? i->via : "none");
+	snprintf(e->variant, sizeof(e->variant), "%s", variant); /* the tier that it came to */
 	e->outcome_sent = true;
 	e->live = !strcmp(result, "ok");
 }
@@ -177,11 +180,12 @@ static void give_up(struct flotilla *f, struct model_state *m, const char *varia
 {
 	const struct flotilla_loaded nothing = {.load_ms = -1, .ttft_ms = -1, .probe_pm = -1};
 	const bool candidate = m->candidate.variant[0] && !strcmp(variant, m->candidate.variant);
+	flotilla_event(f, m->name, "crash", 1);
 	if (!candidate)
 		return; /* stable has nothing behind it */
 	outcome(f, m, "crash", &nothing, variant);
 	note_given_up(f, m, variant);
-	install_remove(f, m, &m->candidate);
+	install_abandon(f, m);
 }
 
 int flotilla_load_begin(struct flotilla *f, const char *model)
@@ -215,8 +219,11 @@ int flotilla_load_end(struct flotilla *f, const char *model, const struct flotil
 	struct model_state *m = sdk_model(f, model);
 	if (!m || !m->loading[0])
 		return sdk_say(f, FLOTILLA_E_ARGUMENT, "load_end without load_begin");
+	if ((unsigned)loaded->result >= COUNT_OF(results))
+		return sdk_say(f, FLOTILLA_E_ARGUMENT, "load_end: result: not one of the four");
 	struct installed *i = installed_of(m, m->loading);
 	const bool ok = loaded->result == FLOTILLA_LOADED;
+	use_roll(f); /* windows before this load end without it */
 	outcome(f, m, results[loaded->result], loaded, m->loading);
 	if (ok && i && !i->loaded)
 		i->loaded = sdk_now(f);
@@ -228,7 +235,7 @@ int flotilla_load_end(struct flotilla *f, const char *model, const struct flotil
 		flotilla_event(f, model, "err.oom", 1);
 	if (!ok && i == &m->candidate) {
 		note_given_up(f, m, m->loading);
-		install_remove(f, m, &m->candidate);
+		install_abandon(f, m);
 	}
 	m->loading[0] = 0;
 	m->strikes = 0;
