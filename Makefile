@@ -57,6 +57,9 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
+# The document that the daemon tells of itself is part of it.
+$(B)/server/api_status.o: schema/openapi.yaml
+
 # Migrations become one C table, in the order of their numbers.
 $(B)/gen/schema_sql.c: scripts/embed_sql.sh $(wildcard schema/*.sql)
 	@mkdir -p $(@D)
@@ -86,6 +89,9 @@ $(B)/tests/fault_%: $(B)/tests/fault/fault_%.o $(B)/tests/support/fault.o $(LIB)
 $(B)/tests/gate_vectors: $(B)/tests/gate_vectors.o $(SUPPORT) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
+$(B)/tests/kill_loop: $(B)/tests/system/kill_loop.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
 # A parser's corpus through its fuzz target, without a fuzzing engine: any compiler, any sanitizer.
 $(B)/tests/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(SUPPORT) $(LIB)
 	@mkdir -p $(@D)
@@ -94,7 +100,7 @@ $(B)/tests/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(SUPPORT
 fuzz:
 	sh scripts/fuzz.sh $(or $(TARGET),all) $(or $(SECONDS),60)
 
-tests: $(UNIT) $(FAULT) $(REPLAY) $(B)/tests/gate_vectors
+tests: $(UNIT) $(FAULT) $(REPLAY) $(B)/tests/gate_vectors $(B)/tests/kill_loop
 unit: tests
 	sh scripts/run_unit.sh $(UNIT) $(FAULT)
 	sh scripts/run_replay.sh $(REPLAY)
