@@ -2,6 +2,7 @@
 # The checks by machine: who includes whom, clang-tidy, cppcheck.  Fails on any finding.
 set -eu
 sh scripts/check_includes.sh
+test "$(wc -l <sdk/example.c)" -lt 100 || { echo "sdk/example.c: 100 lines or more" >&2; exit 1; }
 flags="-std=gnu17 -D_GNU_SOURCE -I. -DFLOTILLA_VERSION=\"x\" $(pkg-config --cflags libmicrohttpd sqlite3 jansson libsodium libzstd libcrypto libcurl)"
 sources=$(ls base/*.c store/*.c manifest/*.c telemetry/*.c rollout/*.c server/*.c sdk/*.c cli/*.c 2>/dev/null)
 printf '%s\n' $sources | xargs -P "$(nproc)" -n 4 sh -c '

@@ -141,10 +141,12 @@ static int copy_options(struct flotilla *f, const struct flotilla_options *o)
 
 static int check_options(struct flotilla *f, const struct flotilla_options *o)
 {
-	if (!o->url || (strncmp(o->url, "http://", 7) && strncmp(o->url, "https://", 8)))
+	if (!o->url || (strncmp(o->url, "http://", 7) != 0 && strncmp(o->url, "https://", 8) != 0))
 		return sdk_say(f, FLOTILLA_E_ARGUMENT, "url: must start with http:// or https://");
 	if (!o->index_root || !o->index_root_len)
 		return sdk_say(f, FLOTILLA_E_ARGUMENT, "index_root: embed the index's root document");
+	if (o->state_dir && strlen(o->state_dir) > SDK_DIR_MAX)
+		return sdk_say(f, FLOTILLA_E_ARGUMENT, "state_dir: at most %d bytes", SDK_DIR_MAX);
 	if (!o->channel || !json_name_ok(o->channel))
 		return sdk_say(f, FLOTILLA_E_ARGUMENT, "channel: must be a channel's name");
 	return FLOTILLA_OK;

@@ -159,7 +159,7 @@ static void remove_dir(const char *path)
 	while (dir && (entry = readdir(dir))) {
 		char file[SDK_PATH + 300];
 		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			unlink(file);
 	}
 	if (dir)

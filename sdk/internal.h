@@ -26,6 +26,7 @@
 #define SDK_NAME 65
 #define SDK_VARIANT 200
 #define SDK_PATH 1024
+#define SDK_DIR_MAX 500 /* of state_dir: models lie below it */
 #define SDK_COUNTERS 24	  /* at least as many as the metric table has */
 #define SDK_HISTOGRAMS 8
 #define SDK_QUEUE 256	  /* reports that wait to be sent */

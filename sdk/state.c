@@ -273,7 +273,8 @@ static int read_root(struct flotilla *f, const json_t *root)
 	f->index_version = read_int(root, "index_version");
 	f->newest_signed = read_int(root, "newest_signed");
 	f->last_day = read_int(root, "last_day");
-	json_array_foreach (json_object_get(root, "models"), i, model)
+	const json_t *models = json_object_get(root, "models");
+	json_array_foreach (models, i, model)
 		read_model(f, model);
 	read_queue(f, json_object_get(root, "queue"));
 	return 0;

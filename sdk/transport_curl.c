@@ -49,7 +49,7 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg)
 static const char *value_of(const char *line, size_t len, const char *name)
 {
 	const size_t skip = strlen(name);
-	if (len <= skip || strncasecmp(line, name, skip) || line[skip] != ':')
+	if (len <= skip || strncasecmp(line, name, skip) != 0 || line[skip] != ':')
 		return NULL;
 	line += skip + 1;
 	while (*line == ' ')

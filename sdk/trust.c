@@ -263,7 +263,7 @@ static int match_class(struct flotilla *f, const char *text, size_t len, char cl
 
 static int choose_class(struct flotilla *f, char class[SDK_NAME])
 {
-	struct buf rules;
+	struct buf rules = BUF_INIT(0);
 	int code = get_target(f, "rules.json", &rules);
 	if (!code)
 		code = match_class(f, rules.data ? rules.data : "", rules.len, class);
@@ -275,7 +275,7 @@ static int choose_class(struct flotilla *f, char class[SDK_NAME])
 static int root_digest(struct flotilla *f, const char *class, struct digest *ret)
 {
 	char target[128];
-	struct buf text;
+	struct buf text = BUF_INIT(0);
 	struct err err;
 	snprintf(target, sizeof(target), "roots/%s.json", f->channel);
 	int code = get_target(f, target, &text);
@@ -336,7 +336,7 @@ int trust_manifest(struct flotilla *f)
 		arena_free(arena);
 		return sdk_fail(f, FLOTILLA_E_MALFORMED, &err);
 	}
-	if (strcmp(manifest.channel, f->channel) || strcmp(manifest.class, f->class)) {
+	if (strcmp(manifest.channel, f->channel) != 0 || strcmp(manifest.class, f->class) != 0) {
 		sdk_say(f, FLOTILLA_E_CLASS, "a manifest of %s/%s where %s/%s was asked for",
 			manifest.channel, manifest.class, f->channel, f->class);
 		arena_free(arena);

@@ -104,6 +104,19 @@ START_TEST(test_sdk_class_class_without_root_is_pending)
 }
 END_TEST
 
+START_TEST(test_sdk_class_unknown_channel)
+{
+	AUTO(fake_server_free) struct fake_server *s = fake_server_new();
+	struct flotilla *device;
+	struct flotilla_options o = fake_options(s, NULL);
+	o.channel = "beta";
+	ck_assert_int_eq(flotilla_open(&device, &o), FLOTILLA_OK);
+	ck_assert_int_eq(flotilla_poll(device), FLOTILLA_E_MIX);
+	ck_assert_ptr_nonnull(strstr(flotilla_error(device), "roots/beta.json"));
+	flotilla_close(device);
+}
+END_TEST
+
 START_TEST(test_sdk_class_climbs_roots)
 {
 	FIXTURE(t);
@@ -359,6 +372,7 @@ int main(void)
 		test_sdk_class_newly_embedded_root_replaces_the_stored,
 		test_sdk_class_refuses_root_that_the_index_does_not_name,
 		test_sdk_class_class_without_root_is_pending,
+		test_sdk_class_unknown_channel,
 		test_sdk_class_climbs_roots,
 		test_sdk_class_refuses_root_signed_by_itself_alone,
 		test_sdk_class_recovers_from_fast_forward,
