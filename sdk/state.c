@@ -274,8 +274,9 @@ static int read_root(struct flotilla *f, const json_t *root)
 	f->newest_signed = read_int(root, "newest_signed");
 	f->last_day = read_int(root, "last_day");
 	const json_t *models = json_object_get(root, "models");
-	json_array_foreach (models, i, model)
+	json_array_foreach (models, i, model) {
 		read_model(f, model);
+	}
 	read_queue(f, json_object_get(root, "queue"));
 	return 0;
 }

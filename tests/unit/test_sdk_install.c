@@ -114,6 +114,37 @@ START_TEST(test_sdk_install_nothing_is_offered)
 }
 END_TEST
 
+/* Systems move apps' storage when they update them. */
+START_TEST(test_sdk_install_storage_moves)
+{
+	FIXTURE(t);
+	char before[200];
+	flotilla_close(t.device);
+	memcpy(before, t.dir.dir, sizeof(before));
+	strcat(t.dir.dir, "-moved");
+	ck_assert_int_eq(rename(before, t.dir.dir), 0);
+	opens(&t);
+	fake_break(t.s, (struct fake_fault){.match = "/", .silent = true});
+	runs(&t, t.old);
+	holds(&t, "model.gguf", OLD_PIECES);
+}
+END_TEST
+
+/* ... and empty their caches. */
+START_TEST(test_sdk_install_files_vanish)
+{
+	FIXTURE(t);
+	char path[600];
+	snprintf(path, sizeof(path), "%s/%s", t.model.path, t.model.file);
+	ck_assert_int_eq(unlink(path), 0);
+	fake_break(t.s, (struct fake_fault){.match = "/v1/packs/", .silent = true});
+	shows(&t, FLOTILLA_E_NETWORK, NULL);
+	fake_mend(t.s);
+	runs(&t, t.old);
+	holds(&t, "model.gguf", OLD_PIECES);
+}
+END_TEST
+
 /* ---- broken off ---- */
 
 START_TEST(test_sdk_install_resumes_after_a_cut)
@@ -398,6 +429,8 @@ int main(void)
 		test_sdk_install_copies_unchanged_chunks,
 		test_sdk_install_does_not_trust_what_lies_here,
 		test_sdk_install_nothing_is_offered,
+		test_sdk_install_storage_moves,
+		test_sdk_install_files_vanish,
 		test_sdk_install_resumes_after_a_cut,
 		test_sdk_install_goes_on_though_every_request_is_cut,
 		test_sdk_install_offline_keeps_the_old,
