@@ -38,7 +38,7 @@ void *buf_grow(struct buf *buf, size_t len)
 	if (len > buf->max - buf->len || len >= (size_t)PTRDIFF_MAX - buf->len)
 		return refuse(buf, true);
 	const size_t need = buf->len + len + 1;
-	if (need > buf->room) {
+	if (!buf->data || need > buf->room) {
 		size_t room = buf->room ? buf->room : 64;
 		while (room < need)
 			room *= 2;

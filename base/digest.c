@@ -87,7 +87,7 @@ void digest_hex(const struct digest *digest, char out[static DIGEST_HEX])
 
 int digest_parse_n(struct digest *digest, const char *text, size_t len)
 {
-	struct digest parsed;
+	struct digest parsed = {{0}};
 	if (len < 2 * DIGEST_LEN || hex_decode(parsed.bytes, DIGEST_LEN, text))
 		return -1;
 	*digest = parsed;

@@ -41,7 +41,7 @@ static void clean(char *text)
 	}
 }
 
-int err_set(struct err *err, enum status status, const char *fmt, ...)
+void err_set_text(struct err *err, enum status status, const char *fmt, ...)
 {
 	va_list args;
 	err->status = status;
@@ -49,7 +49,6 @@ int err_set(struct err *err, enum status status, const char *fmt, ...)
 	vsnprintf(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
 	clean(err->text);
-	return -1;
 }
 
 static enum status status_of(int code)
@@ -59,7 +58,7 @@ static enum status status_of(int code)
 	return code == ENOENT ? ERR_NOT_FOUND : ERR_SYSTEM;
 }
 
-int err_sys(struct err *err, const char *fmt, ...)
+void err_sys_text(struct err *err, const char *fmt, ...)
 {
 	const int code = errno;
 	va_list args;
@@ -75,15 +74,9 @@ int err_sys(struct err *err, const char *fmt, ...)
 	}
 	err->status = status_of(code);
 	clean(err->text);
-	return -1;
 }
 
-int err_nomem(struct err *err)
-{
-	return err_set(err, ERR_SYSTEM, "out of memory");
-}
-
-int err_in(struct err *err, const char *fmt, ...)
+void err_in_text(struct err *err, const char *fmt, ...)
 {
 	char context[sizeof(err->text)];
 	char whole[2 * sizeof(err->text) + 2];
@@ -95,7 +88,6 @@ int err_in(struct err *err, const char *fmt, ...)
 	whole[sizeof(err->text) - 1] = 0;
 	strcpy(err->text, whole);
 	clean(err->text);
-	return -1;
 }
 
 const char *err_name(enum status status)

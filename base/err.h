@@ -33,18 +33,27 @@ struct err {
 	char text[400]; /* one sentence, printable UTF-8; other bytes become '?' */
 };
 
-/* Fill err.  Always returns -1, so that callers can `return err_set(...)`. */
-int err_set(struct err *err, enum status status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static inline int err_minus_one(void)
+{
+	return -1;
+}
+
+/* Fill err.  All of these are -1, so that callers can `return err_set(...)`; that they are is seen by
+ * compiler and analyzers, because the macros below say it. */
+void err_set_text(struct err *err, enum status status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+#define err_set(...) (err_set_text(__VA_ARGS__), err_minus_one())
 
 /* As err_set(), for a failed system call: appends ": " and the text of errno.  Status is
  * ERR_FULL for ENOSPC and EDQUOT, ERR_NOT_FOUND for ENOENT, else ERR_SYSTEM. */
-int err_sys(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void err_sys_text(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#define err_sys(...) (err_sys_text(__VA_ARGS__), err_minus_one())
 
-/* Out of memory: ERR_SYSTEM.  Returns -1. */
-int err_nomem(struct err *err);
+/* Out of memory: ERR_SYSTEM. */
+#define err_nomem(err) err_set((err), ERR_SYSTEM, "out of memory")
 
-/* Prepend "context: " and keep the status.  Cuts the tail when the text is full.  Returns -1. */
-int err_in(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Prepend "context: " and keep the status.  Cuts the tail when the text is full. */
+void err_in_text(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#define err_in(...) (err_in_text(__VA_ARGS__), err_minus_one())
 
 /* A stable lower-case name, e.g. "not-found": the last segment of a problem type. */
 const char *err_name(enum status status);

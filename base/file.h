@@ -29,6 +29,13 @@ int file_sync_dir(const char *dir, struct err *err) CHECKED;
 
 /* int fd AUTO_FD = -1; closes at scope exit. */
 void file_close_scope(int *fd);
+/* The descriptor, now the caller's to close; *fd is -1 afterwards. */
+static inline int file_take(int *fd)
+{
+	const int taken = *fd;
+	*fd = -1;
+	return taken;
+}
 #define AUTO_FD __attribute__((cleanup(file_close_scope)))
 
 #endif

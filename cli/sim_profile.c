@@ -130,7 +130,7 @@ static int read_behaviours(struct profile *p, const json_t *list, struct arena *
 int profile_read(struct profile *profile, const json_t *document, struct arena *arena,
 		 struct err *err)
 {
-	int64_t schema;
+	int64_t schema = 0;
 	json_t *classes = NULL, *behaviour = NULL;
 	struct profile p = {.channel = "stable"};
 	const struct json_field fields[] = {

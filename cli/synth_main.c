@@ -64,19 +64,33 @@ static float gaussian(uint64_t *state)
 	return (float)(sum - 2 * 65535) * (1.0f / 37837.0f);
 }
 
+/* IEEE 754 binary16, ties to even; weights are far from its largest. */
 static uint16_t half_of(float value)
 {
-	const _Float16 half = (_Float16)value;
-	uint16_t bits;
-	memcpy(&bits, &half, sizeof(bits));
-	return bits;
+	uint32_t bits;
+	memcpy(&bits, &value, sizeof(bits));
+	const uint32_t sign = bits >> 16 & 0x8000;
+	const int exponent = (int)(bits >> 23 & 0xff) - 127 + 15;
+	const uint32_t mantissa = (bits & 0x7fffff) | 0x800000;
+	if (exponent >= 31)
+		return (uint16_t)(sign | 0x7c00);
+	if (exponent < -10)
+		return (uint16_t)sign;
+	/* Below the least normal number the hidden bit becomes one of the mantissa's. */
+	const unsigned drop = exponent > 0 ? 13 : (unsigned)(14 - exponent);
+	const uint32_t kept = mantissa >> drop, rest = mantissa & ((1u << drop) - 1);
+	const uint32_t half = 1u << (drop - 1);
+	const uint32_t round = rest > half || (rest == half && (kept & 1));
+	const uint32_t base = exponent > 0 ? (uint32_t)(exponent - 1) << 10 : 0;
+	return (uint16_t)(sign | (base + kept + round));
 }
 
 static float float_of_half(uint16_t bits)
 {
-	_Float16 half;
-	memcpy(&half, &bits, sizeof(half));
-	return (float)half;
+	const float mantissa = (float)(bits & 0x3ff) / 1024;
+	const int exponent = bits >> 10 & 0x1f;
+	const float value = exponent ? ldexpf(1 + mantissa, exponent - 15) : ldexpf(mantissa, -14);
+	return bits & 0x8000 ? -value : value;
 }
 
 /* One row of one tensor; the same for every tier. */

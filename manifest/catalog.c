@@ -441,8 +441,8 @@ struct putting {
 
 static int put_file(const struct putting *p, const json_t *object, struct err *err)
 {
-	const char *name;
-	struct digest recipe;
+	const char *name = NULL;
+	struct digest recipe = {{0}};
 	struct catalog_file file;
 	const struct json_field fields[] = {
 		FIELD_TEXT("name", &name, .min = 1, .max = MANIFEST_FILE_NAME),

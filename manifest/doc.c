@@ -76,9 +76,9 @@ static int slice_read(struct slice *slice, const json_t *array, const char *name
 
 static enum manifest_state state_of(const char *text)
 {
-	if (strcmp(text, "running") == 0)
+	if (text && strcmp(text, "running") == 0)
 		return MANIFEST_RUNNING;
-	return strcmp(text, "holding") == 0 ? MANIFEST_HOLDING : MANIFEST_STATE_OTHER;
+	return text && strcmp(text, "holding") == 0 ? MANIFEST_HOLDING : MANIFEST_STATE_OTHER;
 }
 
 static int rollout_read(struct manifest_rollout *out, const json_t *object, struct arena *arena,

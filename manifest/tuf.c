@@ -162,7 +162,7 @@ int tuf_meta_get(struct tuf_trust *trust, enum tuf_role role, struct tuf_meta *r
 {
 	enum tuf_role parent = role == TUF_SNAPSHOT ? TUF_TIMESTAMP : TUF_SNAPSHOT;
 	const json_t *entry = meta_find(trust, role);
-	struct tuf_meta meta;
+	struct tuf_meta meta = {0};
 	if (!trust->body[parent])
 		return tuf_refuse(trust, TUF_ORDER, role, err, "needs a trusted %s first",
 				  tuf_role_name(parent));
@@ -186,7 +186,7 @@ static bool current(const struct tuf_trust *trust, enum tuf_role role)
 
 static int timestamp_rollback(struct tuf_trust *trust, const struct tuf_doc *doc, struct err *err)
 {
-	struct tuf_meta before, after;
+	struct tuf_meta before = {0}, after = {0};
 	const json_t *meta = json_object_get(doc->body, "meta");
 	if (doc->version < trust->version[TUF_TIMESTAMP])
 		return tuf_refuse(trust, TUF_ROLLBACK, TUF_TIMESTAMP, err,
@@ -281,7 +281,7 @@ int tuf_update_snapshot(struct tuf_trust *trust, const char *bytes, size_t len, 
 			struct err *err)
 {
 	AUTO_TUF_DOC struct tuf_doc doc = {.role = TUF_SNAPSHOT};
-	struct tuf_meta meta;
+	struct tuf_meta meta = {0};
 	if (bytes_check(trust, TUF_SNAPSHOT, bytes, len, &meta, err) < 0 ||
 	    fresh_check(trust, TUF_TIMESTAMP, trust->expires[TUF_TIMESTAMP], now, err) < 0 ||
 	    tuf_doc_read(trust, &doc, bytes, len, err) < 0 ||
@@ -297,7 +297,7 @@ int tuf_update_snapshot(struct tuf_trust *trust, const char *bytes, size_t len, 
 static int targets_read(struct tuf_trust *trust, struct tuf_doc *doc, const char *bytes, size_t len,
 			int64_t now, struct err *err)
 {
-	struct tuf_meta meta;
+	struct tuf_meta meta = {0};
 	if (bytes_check(trust, doc->role, bytes, len, &meta, err) < 0)
 		return -1;
 	if (!current(trust, TUF_SNAPSHOT))

@@ -40,7 +40,7 @@ static const char *const sql[Q_COUNT] = {
 	[Q_ROLLOUT_GET] = "SELECT " ROLLOUT_COLUMNS " FROM rollouts WHERE id = $id",
 	[Q_ROLLOUT_LIST] =
 		"SELECT " ROLLOUT_COLUMNS " FROM rollouts WHERE $state IS NULL OR state = $state"
-		" ORDER BY created DESC, id DESC LIMIT 1000",
+		" ORDER BY created DESC, length(id) DESC, id DESC LIMIT 1000",
 	[Q_ROLLOUT_PUT] =
 		"INSERT INTO rollouts (" ROLLOUT_COLUMNS ") VALUES ($id, $model, $release, $channel,"
 		" $state, $actor, $spec, $created, 1)",

@@ -64,7 +64,7 @@ static void share_control(const int64_t *ppm, unsigned count, int64_t budget, in
 		}
 	}
 	for (unsigned k = 0; k < count; k++)
-		if (sizes[k] < 0)
+		if (sizes[k] < 0 && open)
 			sizes[k] = budget / open;
 }
 

@@ -83,7 +83,7 @@ int api_class_explain(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct class_rules rules;
 	struct attrs attrs;
-	json_t *body, *attributes;
+	json_t *body, *attributes = NULL;
 	json_auto_t *document = NULL;
 	int64_t version;
 	AUTO(arena_free) struct arena *arena = arena_new(CLASS_RULES_ARENA);

@@ -32,7 +32,7 @@ static int read_order(struct request *rq, struct act_order *order, struct err *e
 {
 	json_t *body, *unused = NULL;
 	const char *note = NULL;
-	int64_t ignored;
+	int64_t ignored = 0;
 	const struct json_field fields[] = {
 		FIELD_NAME("model", &order->model),
 		FIELD_NAME("release", &order->release),

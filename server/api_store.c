@@ -316,7 +316,7 @@ static int reply_offset(struct reply *reply, int64_t offset, struct err *err)
 
 int api_upload_create(struct request *rq, struct reply *reply, struct err *err)
 {
-	struct digest sha256;
+	struct digest sha256 = {{0}};
 	struct upload_spec spec = {
 		.token = rq->who.id, .length = -1, .max_length = length_max(rq)};
 	bool stated = false;
@@ -391,7 +391,7 @@ int api_upload_patch(struct request *rq, struct reply *reply, struct err *err)
 
 int api_upload_finish(struct request *rq, struct reply *reply, struct err *err)
 {
-	struct digest sha256;
+	struct digest sha256 = {{0}};
 	bool stated = false;
 	const struct json_field fields[] = {
 		FIELD_DIGEST("sha256", &sha256, .optional = true, .ret_present = &stated),

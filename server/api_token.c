@@ -26,7 +26,7 @@ static int create(struct db *db, void *arg, struct err *err)
 int api_token_create(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct creation c = {.rq = rq};
-	const char *role;
+	const char *role = NULL;
 	json_t *body, *models = NULL;
 	const struct json_field fields[] = {
 		FIELD_NAME("name", &c.spec.name),

@@ -363,7 +363,8 @@ int app_start(struct app **ret_app, const struct config *config, struct err *err
 	/* Only now, when the ports are ours: nothing is decided by a daemon that cannot serve. */
 	if (engine_start(app, err) < 0 || housekeeping_start(app, err) < 0)
 		return -1;
-	if (listener_start(app->admin, err) < 0 || listener_start(app->device, err) < 0)
+	/* The admin's last: it tells how the other fares. */
+	if (listener_start(app->device, err) < 0 || listener_start(app->admin, err) < 0)
 		return -1;
 	started_log(app);
 	*ret_app = TAKE(app);

@@ -281,12 +281,12 @@ static void secret_make(char secret[static TOKEN_SECRET])
 	char check[7];
 
 	randombytes_buf(random, sizeof(random));
-	memcpy(secret, "flt_", 4);
+	snprintf(secret, 5, "flt_");
 	sodium_bin2base64(secret + 4, 44, random, sizeof(random),
 			  sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 	sodium_memzero(random, sizeof(random));
 	checksum(secret, 47, check);
-	memcpy(secret + 47, check, 7);
+	snprintf(secret + 47, sizeof(check), "%s", check);
 }
 
 /* "\na\nb\n", or NULL for all. */

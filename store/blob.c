@@ -77,7 +77,8 @@ static void kept_link(struct blobs *blobs, struct view *view)
 static struct view *kept_drop(struct blobs *blobs, struct view *view)
 {
 	kept_unlink(blobs, view);
-	view->entry->view = NULL;
+	if (view->entry)
+		view->entry->view = NULL;
 	view->entry = NULL;
 	blobs->mapped--;
 	blobs->mapped_bytes -= view->blob.len;

@@ -35,10 +35,10 @@ const char *format_id_name(uint8_t id)
 
 int format_id_parse(uint8_t *ret_id, const char *word)
 {
-	for (uint8_t id = 0; id < COUNT_OF(format_names); id++) {
+	for (unsigned id = 0; id < COUNT_OF(format_names); id++) {
 		if (strcmp(word, format_names[id]))
 			continue;
-		*ret_id = id;
+		*ret_id = (uint8_t)id;
 		return 0;
 	}
 	return -1;

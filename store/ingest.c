@@ -123,7 +123,7 @@ static int pack_take(struct blobs *blobs, const struct digest *name, int fd, uin
 	struct pack_row row = {name, (uint32_t)len, index, now, also};
 	int result = pack_keep(blobs, &row, &file, err);
 	blob_file_done(&file);
-	if (!result)
+	if (!result && index)
 		*ret_result = (struct ingest_result){index->count, false};
 	return result;
 }

@@ -238,9 +238,7 @@ static int file_claim(struct blobs *blobs, const char *id, struct err *err)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return err_set(err, ERR_BUSY,
 			       "another request is writing to this upload: try again later");
-	int claimed = fd;
-	fd = -1;
-	return claimed;
+	return file_take(&fd);
 }
 
 static int append_check(struct blobs *blobs, const struct upload *upload, int64_t end,
@@ -279,9 +277,8 @@ int upload_append(struct blobs *blobs, struct db *db, const char *id, const char
 		return -1;
 	if (lseek(fd, end, SEEK_SET) < 0)
 		return err_sys(err, "cannot append to an upload");
-	*ret_fd = fd;
+	*ret_fd = file_take(&fd);
 	*ret_max = max;
-	fd = -1;
 	return 0;
 }
 

@@ -444,7 +444,7 @@ static int add_arrival(struct adding *add, const struct lane *lane)
 	struct adding arrival = *add;
 	arrival.ref.kind = "arrived";
 	arrival.at = add->ref.entry->entered;
-	arrival.late = arrival.at < lane->closed[CELLS_MISSING];
+	arrival.late = lane && arrival.at < lane->closed[CELLS_MISSING];
 	return add_cell(&arrival, "outcome", &(struct cell){.n = 1});
 }
 

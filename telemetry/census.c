@@ -40,8 +40,8 @@ static int set_shares(json_t *items, struct err *err)
 		int64_t all = 0;
 		json_array_foreach (items, k, b)
 			all += same_group(a, b) ? number(b, "devices") : 0;
-		if (json_object_set_new(a, "share_ppm",
-					json_integer(number(a, "devices") * 1000000 / all)))
+		const int64_t ppm = all > 0 ? number(a, "devices") * 1000000 / all : 0;
+		if (json_object_set_new(a, "share_ppm", json_integer(ppm)))
 			return err_nomem(err);
 	}
 	return 0;

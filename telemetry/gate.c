@@ -361,7 +361,8 @@ static struct ranked *rank(const double *log_e, const double *weight, unsigned c
 static double closed_one(const struct ranked *list, unsigned count, unsigned at)
 {
 	const double own = list[at].log_e;
-	double sum = list[at].weight, all = list[at].weight, least = own;
+	double sum = list[at].weight, least = own;
+	double all = sum;
 	for (unsigned i = 0; i < count; i++) {
 		if (i == at)
 			continue;

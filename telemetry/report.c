@@ -139,8 +139,8 @@ static int read_counts(struct reading *r, struct report_entry *e, json_t *object
 static int read_hist(struct reading *r, struct report_entry *e, const struct metric *metric,
 		     const json_t *object)
 {
-	int64_t first;
-	json_t *list;
+	int64_t first = 0;
+	json_t *list = NULL;
 	const struct json_field fields[] = {
 		FIELD_INT("o", &first, .min = 0, .max = SKETCH_BUCKETS - 1),
 		FIELD_ARRAY("c", &list, .min = 1, .max = SKETCH_BUCKETS),
