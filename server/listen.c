@@ -31,7 +31,7 @@ struct listener {
 	int sockets[LOOPS_MAX]; /* bound and listening; -1 once a loop has it */
 	unsigned socket_count;
 	struct loop loops[LOOPS_MAX];
-	unsigned loop_count; /* started */
+	atomic_uint loop_count; /* started; handlers of the first may ask before the last is */
 	unsigned port;
 	pthread_t sweeper;
 	bool sweeping;	      /* the thread was started */

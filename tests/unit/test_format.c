@@ -306,7 +306,7 @@ START_TEST(test_format_calls_odd_safetensors_opaque)
 		"{" ST_A ",}",
 		"{" ST_A ST_B "}",
 		"{" ST_A "]",
-		"{" ST_A,
+		("{" ST_A),
 		"{\"\x01\":{}}",
 		"{\"a\":{\"x\":[[[[[[[[[]]]]]]]]]}}",
 	};
