@@ -106,6 +106,10 @@ unit: tests
 	sh scripts/run_replay.sh $(REPLAY)
 	$(B)/tests/gate_vectors schema/vectors/gates.json
 
+# Ratios against peers in the same run; writes build/bench/report.md and .json.
+bench:
+	sh tests/bench/run.sh
+
 # What needs a look by machine: formats, includes, clang-tidy, cppcheck.
 lint:
 	sh scripts/lint.sh
@@ -118,6 +122,6 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all tests unit fuzz lint install clean
+.PHONY: all tests unit bench fuzz lint install clean
 .SECONDARY:
 -include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)
