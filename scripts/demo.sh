@@ -131,7 +131,7 @@ ctl class list
 
 push() { # release
 	for tier in f16 q8_0 q4_0; do
-		ctl push "$models/assistant-$1-$tier.gguf" --release "assistant@$1" --tier $tier \
+		ctl -q push "$models/assistant-$1-$tier.gguf" --release "assistant@$1" --tier $tier \
 			--name model.gguf --runtime llama.cpp=4000
 	done
 	ctl -q release publish "assistant@$1"
