@@ -92,6 +92,9 @@ $(B)/tests/gate_vectors: $(B)/tests/gate_vectors.o $(SUPPORT) $(LIB)
 $(B)/tests/kill_loop: $(B)/tests/system/kill_loop.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
+$(B)/tests/bench_relay: $(B)/tests/bench/relay.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
 # A parser's corpus through its fuzz target, without a fuzzing engine: any compiler, any sanitizer.
 $(B)/tests/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(SUPPORT) $(LIB)
 	@mkdir -p $(@D)

@@ -19,6 +19,7 @@ route_handler api_delta;	   /* {new} {old} {n} */
 route_handler api_blob;		   /* {digest}: sha256:<hex> */
 route_handler api_attest;	   /* {sha256} */
 route_handler api_telemetry_post;  /* a report */
+route_handler api_relay_post;	     /* many */
 
 /* api_status.c */
 route_handler api_healthz;

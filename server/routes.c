@@ -11,6 +11,7 @@
 #define DIGESTS_MAX (32 * MIB) /* 2^20 digests */
 #define UPLOAD_MAX (1LL << 50) /* .begin lowers it to max_file_bytes */
 #define RULES_MAX (2 * MIB)
+#define RELAY_MAX (4 * MIB)   /* 1,000 reports, mostly compressed */
 
 #define DEVICE .where = ON_LOOP, .listeners = LISTENER_DEVICE
 #define DEVICE_WORKER .listeners = LISTENER_DEVICE
@@ -46,6 +47,8 @@ const struct route routes[] = {
 	  .summary = "A whole raw file for curl and browsers; identity with ranges, or zstd" },
 	{ POST, "/v1/telemetry", ROLE_ANYONE, api_telemetry_post, BODY_MEMORY, REPORT_MAX_BYTES,
 	  DEVICE, .summary = "One anonymous report; 202 once it is durable" },
+	{ POST, "/v1/telemetry/batch", ROLE_RELAY, api_relay_post, BODY_SPOOL, RELAY_MAX,
+	  DEVICE_WORKER, .summary = "Reports that a relay gathered, one a line; 202 once all are durable" },
 
 	/* Both. */
 	{ GET, "/healthz", ROLE_ANYONE, api_healthz, BOTH,

@@ -5,8 +5,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 : "${ROUNDS:=7}" "${SECONDS_EACH:=2}"
 sh scripts/setup.sh bench
-make -s -j"$(nproc)"
 bin=build/release
+make -s -j"$(nproc)" all $bin/tests/bench_relay
 dir=$PWD/build/bench
 rm -rf "$dir"
 mkdir -p "$dir/www"
@@ -15,7 +15,7 @@ finish() {
 	code=$?
 	trap - EXIT
 	for pid in $daemon $nginx; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done
-	rm -rf "$dir/data" "$dir/www" "$dir"/*.gguf
+	rm -rf "$dir/data" "$dir/www" "$dir"/*.gguf "$dir/relay.token"
 	exit $code
 }
 trap finish EXIT
@@ -37,6 +37,7 @@ head -c 80000000 /dev/urandom >"$dir/noise.gguf"
 ctl push "$dir/model-q8_0.gguf" --release assistant@1.0.0 --tier q8_0 >/dev/null
 ctl push "$dir/noise.gguf" --release assistant@1.0.0 --tier f16 --publish >/dev/null
 ctl release bootstrap assistant@1.0.0
+ctl token create relay --role relay >"$dir/relay.token"
 
 # ---- the peer serves the same bytes ----
 
@@ -77,6 +78,8 @@ pair() { # one round of everything
 	rate pack 8 "$device/v1/packs/$(basename "$pack")"
 	rate pack.peer 8 "$peer/pack"
 	rate telemetry 256 "$device" -s tests/bench/telemetry.lua
+	$bin/tests/bench_relay daemon "$device" "$dir/relay.token" "$SECONDS_EACH" >>"$dir/relay.figures"
+	$bin/tests/bench_relay sqlite "$dir" "$SECONDS_EACH" >>"$dir/relay.peer.figures"
 	rate telemetry.peer 64 "$peer/manifest.json" -H "If-None-Match: $peer_etag"
 }
 i=0
@@ -116,6 +119,7 @@ row poll304 "poll, 304" "nginx, static file" 1 "req/s" 0.9 1
 row poll200 "poll, 200, $size bytes" "nginx, static file" 1 "req/s" 1.0 1
 row pack "pack download" "nginx, sendfile" 2 "MB/s" 1.0 1000000
 row telemetry "telemetry, one report a POST, durable before 202" "nginx, 304" 1 "req/s" 0.15 1
+row relay "telemetry, relayed, 1,000 a batch, durable" "SQLite, the same reports raw, 1,000 a commit" 1 "reports/s" 0.5 1
 p99=$(median poll304 3) peer_p99=$(median poll304.peer 3)
 {
 	echo
