@@ -156,9 +156,10 @@ static void log_decision(const struct deciding *d)
 	static const char *const events[] = {
 		[DECIDE_NOTHING] = "lane.nothing", [DECIDE_ADVANCE] = "lane.advanced",
 		[DECIDE_HOLD] = "lane.held", [DECIDE_ROLL_BACK] = "lane.rolled_back"};
-	log_event(LOG_INFO, events[d->decision.kind], F_TEXT("rollout", d->lane->rollout),
-		  F_TEXT("class", d->lane->class), F_INT("stage", d->lane->stage),
-		  F_TEXT("reason", d->decision.reason));
+	const bool complete = d->lane->state == LANE_COMPLETE;
+	log_event(LOG_INFO, complete ? "lane.completed" : events[d->decision.kind],
+		  F_TEXT("rollout", d->lane->rollout), F_TEXT("class", d->lane->class),
+		  F_INT("stage", d->lane->stage), F_TEXT("reason", d->decision.reason));
 }
 
 static struct watched *watch(struct engine *e, const struct lane *lane, struct arena *arena,

@@ -12,6 +12,7 @@ static inline int suite_run(const char *name, const TTest *const tests[], size_t
 {
 	Suite *suite = suite_create(name);
 	TCase *all = tcase_create("all");
+	tcase_set_timeout(all, 120); /* no measure of speed: sanitizers and full machines are slow */
 	for (size_t i = 0; i < count; i++)
 		tcase_add_test(all, tests[i]);
 	suite_add_tcase(suite, all);
