@@ -288,6 +288,15 @@ static int read_entry(struct reading *r, struct report_entry *e, const json_t *o
 	return raw.h ? read_hists(r, e, raw.h) : 0;
 }
 
+/* One entry a model: a second one would count its device twice. */
+static bool repeated(const struct report *report, const char *model)
+{
+	for (unsigned i = 0; i < report->entry_len; i++)
+		if (!strcmp(report->entries[i].model, model))
+			return true;
+	return false;
+}
+
 static int read_entries(struct reading *r, const json_t *list)
 {
 	size_t i;
@@ -295,6 +304,9 @@ static int read_entries(struct reading *r, const json_t *list)
 	json_array_foreach (list, i, object) {
 		if (read_entry(r, &r->report->entries[i], object))
 			return err_in(r->err, "entries[%zu]", i);
+		if (repeated(r->report, r->report->entries[i].model))
+			return err_set(r->err, ERR_INVALID,
+				       "entries[%zu]: model: named twice; one entry a model", i);
 		r->report->entry_len++;
 	}
 	return 0;
