@@ -49,7 +49,8 @@
 /* Every room's statements, prepared by every connection. */
 static const struct sql_set *const sets[] = {
 	&auth_sql,    &catalog_sql,   &class_sql,  &journal_sql, &offer_sql, &publish_sql,
-	&inventory_sql, &upload_sql, &cells_sql, &intake_sql, &lane_sql, &census_sql,
+	&inventory_sql, &upload_sql, &cells_sql, &cells_read_sql, &intake_sql, &lane_sql,
+	&census_sql,
 };
 
 static void db_path(char out[static PATH_MAX_BYTES], const char *data_dir)

@@ -2,6 +2,7 @@
 
 #include "base/map.h"
 #include "manifest/catalog.h"
+#include "manifest/class_store.h"
 #include "telemetry/metric.h"
 #include "telemetry/sketch.h"
 
@@ -18,21 +19,10 @@ enum {
 	Q_SERIES_PUT,
 	Q_CELL_ADD,
 	Q_BUCKET_ADD,
-	Q_READ,
-	Q_READ_BUCKETS,
-	Q_LANE,
-	Q_LANE_BUCKETS,
-	Q_SUM,
 	Q_EXPIRE_CELLS,
 	Q_EXPIRE_BUCKETS,
 	Q_COUNT
 };
-
-/* A reader names its series exactly; variant NULL means all. */
-#define SERIES_OF_KEY                                                                              \
-	"SELECT id FROM series WHERE rollout = $rollout AND class = $class AND stage = $stage"     \
-	" AND arm = $arm AND channel = $channel AND model = $model AND kind = $kind"               \
-	" AND metric = $metric AND ($variant IS NULL OR variant = $variant)"
 
 /* clang-format off */
 static const char *const sql[Q_COUNT] = {
@@ -56,33 +46,6 @@ static const char *const sql[Q_COUNT] = {
 		" VALUES ($at, $series, $late, $bucket, $n)"
 		" ON CONFLICT (at, series, late, bucket) DO UPDATE SET"
 		" n = cell_buckets.n + excluded.n",
-	[Q_READ] =
-		"SELECT at, SUM(n), SUM(k), SUM(x), SUM(total), SUM(nn), SUM(kk), SUM(nk)"
-		" FROM cells WHERE series IN (" SERIES_OF_KEY ")"
-		" AND at >= $from AND at < $to AND late = 0 GROUP BY at ORDER BY at",
-	[Q_READ_BUCKETS] =
-		"SELECT bucket, SUM(n) FROM cell_buckets WHERE series IN (" SERIES_OF_KEY ")"
-		" AND at >= $from AND at < $to AND late = 0 GROUP BY bucket",
-	[Q_LANE] =
-		"SELECT c.at, s.stage, s.arm, s.kind, s.metric, SUM(c.n), SUM(c.k), SUM(c.x),"
-		" SUM(c.total), SUM(c.nn), SUM(c.kk), SUM(c.nk)"
-		" FROM series s JOIN cells c ON c.series = s.id"
-		" WHERE s.rollout = $rollout AND s.class = $class"
-		" AND (s.kind = $kind OR s.kind = $other)"
-		" AND c.at >= $from AND c.at < $to AND c.late = 0"
-		" GROUP BY c.at, s.stage, s.arm, s.kind, s.metric ORDER BY c.at",
-	[Q_LANE_BUCKETS] =
-		"SELECT b.at, s.stage, s.arm, s.kind, s.metric, b.bucket, SUM(b.n)"
-		" FROM series s JOIN cell_buckets b ON b.series = s.id"
-		" WHERE s.rollout = $rollout AND s.class = $class AND s.metric = $metric"
-		" AND (s.kind = $kind OR s.kind = $other)"
-		" AND b.at >= $from AND b.at < $to AND b.late = 0"
-		" GROUP BY b.at, s.stage, s.arm, s.kind, s.metric, b.bucket ORDER BY b.at",
-	[Q_SUM] =
-		"SELECT COALESCE(SUM(n), 0), COALESCE(SUM(k), 0), COALESCE(SUM(x), 0),"
-		" COALESCE(SUM(total), 0), COALESCE(SUM(nn), 0), COALESCE(SUM(kk), 0),"
-		" COALESCE(SUM(nk), 0) FROM cells WHERE series IN (" SERIES_OF_KEY ")"
-		" AND at >= $from AND at < $to AND late <= $late",
 	[Q_EXPIRE_CELLS] =
 		"DELETE FROM cells WHERE (at, series, late) IN"
 		" (SELECT at, series, late FROM cells WHERE at < $before LIMIT $limit)",
@@ -110,6 +73,7 @@ struct cells {
 	struct map *series;  /* text key → int64_t * */
 	struct map *lanes;   /* "rollout/class" → struct lane * */
 	struct map *pending; /* struct sum_key → struct sum * */
+	struct map *known;   /* names that were found in the catalog; they never leave it */
 };
 
 struct cells *cells_new(void)
@@ -120,7 +84,8 @@ struct cells *cells_new(void)
 	cells->series = map_new(free);
 	cells->lanes = map_new(free);
 	cells->pending = map_new(free);
-	if (cells->series && cells->lanes && cells->pending)
+	cells->known = map_new(NULL);
+	if (cells->series && cells->lanes && cells->pending && cells->known)
 		return cells;
 	cells_free(cells);
 	return NULL;
@@ -133,6 +98,7 @@ void cells_free(struct cells *cells)
 	map_free(cells->series);
 	map_free(cells->lanes);
 	map_free(cells->pending);
+	map_free(cells->known);
 	free(cells);
 }
 
@@ -448,6 +414,47 @@ static int add_arrival(struct adding *add, const struct lane *lane)
 	return add_cell(&arrival, "outcome", &(struct cell){.n = 1});
 }
 
+/* ---- what may be spoken of ---- */
+
+typedef int known_query(struct db *db, const char *name, bool *ret_known, struct err *err);
+
+/* Whether the catalog has the name; what it has is asked once. */
+static int name_known(struct cells *cells, struct db *db, known_query *query, const char *what,
+		      const char *name, bool *ret_known, struct err *err)
+{
+	char key[KEY_ROOM];
+	const int len = snprintf(key, sizeof(key), "%s %s", what, name);
+	*ret_known = false;
+	if (len < 0 || (size_t)len >= sizeof(key))
+		return 0;
+	if (map_get(cells->known, key, (size_t)len)) {
+		*ret_known = true;
+		return 0;
+	}
+	if (query(db, name, ret_known, err))
+		return -1;
+	return *ret_known && map_put(cells->known, key, (size_t)len, cells) ? err_nomem(err) : 0;
+}
+
+/* Strangers must not make series of names that nobody gave. */
+static int names_known(struct cells *cells, struct db *db, const struct report *report,
+		       const struct report_entry *e, bool *ret_known, struct err *err)
+{
+	const struct {
+		known_query *query;
+		const char *what, *name;
+	} names[] = {{catalog_channel_known, "channel", report->channel},
+		     {class_known, "class", report->class},
+		     {catalog_model_known, "model", e->model},
+		     {catalog_variant_known, "variant", e->variant}};
+	*ret_known = true;
+	for (unsigned i = 0; i < COUNT_OF(names) && *ret_known; i++)
+		if (names[i].name[0] && name_known(cells, db, names[i].query, names[i].what,
+						   names[i].name, ret_known, err))
+			return -1;
+	return 0;
+}
+
 static int add_known_entry(struct cells *cells, struct db *db, const struct report *report,
 			   const struct report_entry *e, bool *ret_known, struct err *err)
 {
@@ -456,10 +463,10 @@ static int add_known_entry(struct cells *cells, struct db *db, const struct repo
 	const struct lane *lane = map_get(cells->lanes, key, len);
 	struct adding add = {cells, db, {report, e, report_kind_names[report->kind]},
 			     report->at, false, err};
-	bool known = true;
+	bool known;
 	if (report->kind != REPORT_USAGE && !lane)
 		return 0;
-	if (e->variant[0] && catalog_variant_known(db, e->variant, &known, err))
+	if (names_known(cells, db, report, e, &known, err))
 		return -1;
 	if (!known)
 		return 0;
@@ -543,143 +550,7 @@ void cells_undo(struct cells *cells)
 	map_clear(cells->series);
 }
 
-/* ---- reading ---- */
-
-static void bind_key(struct stmt *q, const struct cells_key *key, int64_t from, int64_t to)
-{
-	stmt_text(q, "$channel", key->channel);
-	stmt_text(q, "$class", key->class);
-	stmt_text(q, "$model", key->model);
-	stmt_text(q, "$rollout", key->rollout);
-	stmt_int(q, "$stage", key->stage);
-	stmt_text(q, "$arm", report_arm_names[key->arm]);
-	stmt_text(q, "$variant", key->variant);
-	stmt_text(q, "$kind", key->kind);
-	stmt_text(q, "$metric", key->metric);
-	stmt_int(q, "$from", from);
-	stmt_int(q, "$to", to);
-}
-
-static void read_sums(struct stmt *q, int first, struct cell *cell)
-{
-	cell->n = stmt_col_int(q, first);
-	cell->k = stmt_col_int(q, first + 1);
-	cell->x = stmt_col_int(q, first + 2);
-	cell->total = stmt_col_int(q, first + 3);
-	cell->nn = stmt_col_int(q, first + 4);
-	cell->kk = stmt_col_int(q, first + 5);
-	cell->nk = stmt_col_int(q, first + 6);
-}
-
-int cells_read(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
-	       int (*fn)(void *arg, const struct cell *cell, struct err *err), void *arg,
-	       struct err *err)
-{
-	STMT(q, db, &cells_sql, Q_READ);
-	bind_key(q, key, from, to);
-	int got;
-	while ((got = stmt_step(q, err)) > 0) {
-		struct cell cell = {.at = stmt_col_int(q, 0)};
-		read_sums(q, 1, &cell);
-		if (fn(arg, &cell, err))
-			return -1;
-	}
-	return got;
-}
-
-int cells_read_buckets(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
-		       uint64_t *counts, unsigned len, struct err *err)
-{
-	STMT(q, db, &cells_sql, Q_READ_BUCKETS);
-	bind_key(q, key, from, to);
-	int got;
-	while ((got = stmt_step(q, err)) > 0) {
-		const int64_t bucket = stmt_col_int(q, 0);
-		if (bucket >= 0 && bucket < (int64_t)len)
-			counts[bucket] += (uint64_t)stmt_col_int(q, 1);
-	}
-	return got;
-}
-
-static enum report_arm arm_of(const char *name)
-{
-	for (unsigned i = 1; name && i < COUNT_OF(report_arm_names); i++)
-		if (!strcmp(report_arm_names[i], name))
-			return (enum report_arm)i;
-	return REPORT_ARM_NONE;
-}
-
-static void bind_lane(struct stmt *q, const struct cells_lane *lane, int64_t from, int64_t to)
-{
-	stmt_text(q, "$rollout", lane->rollout);
-	stmt_text(q, "$class", lane->class);
-	stmt_text(q, "$kind", lane->kind);
-	stmt_text(q, "$other", lane->other);
-	stmt_int(q, "$from", from);
-	stmt_int(q, "$to", to);
-}
-
-static void read_row(struct stmt *q, struct cells_row *row)
-{
-	*row = (struct cells_row){.at = stmt_col_int(q, 0),
-				  .stage = (unsigned)stmt_col_int(q, 1),
-				  .arm = arm_of(stmt_col_text(q, 2)),
-				  .kind = stmt_col_text(q, 3),
-				  .metric = stmt_col_text(q, 4)};
-}
-
-int cells_read_lane(struct db *db, const struct cells_lane *lane, int64_t from, int64_t to,
-		    int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
-		    struct err *err)
-{
-	STMT(q, db, &cells_sql, Q_LANE);
-	bind_lane(q, lane, from, to);
-	int got;
-	while ((got = stmt_step(q, err)) > 0) {
-		struct cells_row row;
-		read_row(q, &row);
-		read_sums(q, 5, &row.cell);
-		if (fn(arg, &row, err))
-			return -1;
-	}
-	return got;
-}
-
-int cells_read_lane_buckets(struct db *db, const struct cells_lane *lane, const char *metric,
-			    int64_t from, int64_t to,
-			    int (*fn)(void *arg, const struct cells_row *row, struct err *err),
-			    void *arg, struct err *err)
-{
-	STMT(q, db, &cells_sql, Q_LANE_BUCKETS);
-	bind_lane(q, lane, from, to);
-	stmt_text(q, "$metric", metric);
-	int got;
-	while ((got = stmt_step(q, err)) > 0) {
-		struct cells_row row;
-		read_row(q, &row);
-		row.bucket = (unsigned)stmt_col_int(q, 5);
-		row.cell.n = stmt_col_int(q, 6);
-		if (fn(arg, &row, err))
-			return -1;
-	}
-	return got;
-}
-
-int cells_sum(struct db *db, const struct cells_key *key, int64_t from, int64_t to, bool with_late,
-	      struct cell *ret_sum, struct err *err)
-{
-	STMT(q, db, &cells_sql, Q_SUM);
-	bind_key(q, key, from, to);
-	stmt_int(q, "$late", with_late);
-	int got = stmt_step(q, err);
-	if (got < 0)
-		return -1;
-	struct cell sum = {.at = from};
-	if (got)
-		read_sums(q, 0, &sum);
-	*ret_sum = sum;
-	return 0;
-}
+/* ---- forgetting ---- */
 
 static int expire(struct db *db, unsigned id, int64_t before, int64_t limit, int64_t *ret_deleted,
 		  struct err *err)

@@ -36,7 +36,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-extern const struct sql_set cells_sql;
+extern const struct sql_set cells_sql, cells_read_sql;
 
 struct cells; /* series ids and lanes' watermarks, on the ledger thread */
 
@@ -69,8 +69,7 @@ struct cell {
 	int64_t n, k, x, total, nn, kk, nk;
 };
 
-/* Of one lane, stage and arm: cells of (kind, metric) with from <= at < to, not late, merged over
- * variants, in order of at.  fn may stop with -1. */
+/* One series, or with variant NULL those of all its variants. */
 struct cells_key {
 	const char *channel, *class, *model;
 	const char *rollout; /* "" for usage */
@@ -79,10 +78,7 @@ struct cells_key {
 	const char *variant; /* NULL: all */
 	const char *kind, *metric;
 };
-int cells_read(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
-	       int (*fn)(void *arg, const struct cell *cell, struct err *err), void *arg,
-	       struct err *err) CHECKED;
-/* The same of buckets: n in each of len buckets, added to counts. */
+/* Not late, from <= at < to: n in each of len buckets, added to counts. */
 int cells_read_buckets(struct db *db, const struct cells_key *key, int64_t from, int64_t to,
 		       uint64_t *counts, unsigned len, struct err *err) CHECKED;
 /* All of one lane's cells of either kind (other NULL: one kind) with from <= at < to, not late, merged

@@ -33,6 +33,9 @@ has '"duplicate":200'
 [ "$(relay "$WORK/mixed")" = 202 ] || fail "mixed: $(cat "$WORK/body")"
 has '"refused":2'
 has '"line":3'
+sed 's/"class":"default"/"class":"nobody-gave-it"/; s/"nonce":"MDAw/"nonce":"MDAx/' "$WORK/reports" >"$WORK/strange"
+[ "$(relay "$WORK/strange")" = 202 ] || fail "unknown class: $(cat "$WORK/body")"
+has '"unknown":200'
 head -c -10 "$WORK/reports.zst" >"$WORK/cut"
 [ "$(relay "$WORK/cut" -H 'Content-Encoding: zstd')" = 400 ] || fail "a cut frame: $(cat "$WORK/body")"
 head -c 100000000 /dev/zero | zstd -q >"$WORK/bomb"
