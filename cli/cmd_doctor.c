@@ -64,8 +64,8 @@ static void check_clock(struct visit *v, const json_t *status)
 {
 	const json_t *clock = json_object_get(status, "clock");
 	const int64_t speed = json_integer_value(json_object_get(clock, "speed"));
-	const int64_t time = json_integer_value(json_object_get(status, "time"));
-	const int64_t skew = time - clock_wall_ms() / 1000;
+	const int64_t real = json_integer_value(json_object_get(clock, "real_ms"));
+	const int64_t skew = (real - clock_wall_ms()) / 1000;
 	if (speed > 1)
 		note(v, WARN, "clock", "the daemon's clock runs %lld times as fast",
 		     (long long)speed);
@@ -120,7 +120,9 @@ static void check_admin(struct visit *v, struct api *api)
 	if (api_get(api, "/admin/v1/manifests", &list, &err))
 		note(v, FAIL, "signing", "%s", err.text);
 	else
-		check_expiry(v, list, json_integer_value(json_object_get(status, "time")));
+		check_expiry(v, list,
+			     json_integer_value(json_object_get(json_object_get(status, "clock"),
+								"own_ms")) / 1000);
 }
 
 static int doctor(struct cli *cli, const struct args *args)

@@ -29,6 +29,7 @@ curl -fsS "$ADMIN/metrics" | grep -q '^flotilla_' || fail "metrics"
 	[ "$(curl -s -o /dev/null -w '%{http_code}' -H 'Host: evil.example' "$ADMIN/healthz")" = 403 ] ||
 	fail "a foreign Host is let in"
 ctl doctor --device-url "$DEVICE" >"$WORK/doctor" || fail "doctor: $(cat "$WORK/doctor")"
+grep -q '^ok *clock' "$WORK/doctor" || fail "doctor and the clock: $(cat "$WORK/doctor")"
 
 # A second daemon on the same data, and one on the same port.
 fails 1 "another" "$BIN/flotillad" --data-dir "$WORK/data" --device-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
