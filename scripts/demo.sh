@@ -221,8 +221,8 @@ if $once; then
 	daemon_pid=$daemon
 	stop "$daemon_pid"
 	daemon=
-	printf '{"story":"ok","lanes":{"flagship":"complete","mid":"complete","budget":"rolled_back"},"bytes":{"devices":%s},"returned":%s,"seconds":%s}\n' \
-		"$bytes" "$returned" "$seconds"
+	printf '{"story":"ok","lanes":{"flagship":"complete","mid":"complete","budget":"rolled_back"},"bytes":{"release":%s,"devices":%s},"returned":%s,"seconds":%s}\n' \
+		"$(cat "$models"/assistant-2.0.0-*.gguf | wc -c)" "$bytes" "$returned" "$seconds"
 else
 	cat <<EOF
 
