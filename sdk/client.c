@@ -97,7 +97,7 @@ int sdk_get_buf(struct flotilla *f, const char *path, const char *etag, struct b
 						 .to = -1,
 						 /* One more than fits, to see that there is more. */
 						 .max_bytes = (int64_t)buf->max + 1,
-						 .timeout_ms = SMALL_TIMEOUT_MS,
+						 .timeout_ms = f->timeout_ms ? f->timeout_ms : SMALL_TIMEOUT_MS,
 						 .on_body = append,
 						 .arg = buf};
 	const int status = sdk_get(f, &request, response);

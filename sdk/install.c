@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define ASK_FIRST_MS 2000	    /* how long loading a candidate may wait for news of it */
 #define SPARE_BYTES ((int64_t)64 << 20) /* that an install leaves free */
 
 /* ---- one variant ---- */
@@ -384,6 +385,19 @@ static int nothing_fits(struct flotilla *f, const struct choice *c)
 			&c->why);
 }
 
+/* A candidate may have been taken back since the last poll: when one is due, it is tried before the
+ * candidate is loaded again, but not for long, and whatever comes of it. */
+static void ask_first(struct flotilla *f, const char *model, struct choice *c)
+{
+	if (!c->candidate || sdk_now(f) < flotilla_next_poll(f))
+		return;
+	f->timeout_ms = ASK_FIRST_MS;
+	if (flotilla_poll(f) < 0)
+		sdk_log(f, "the poll before loading a candidate failed; what is known holds");
+	f->timeout_ms = 0;
+	choose(f, model, c);
+}
+
 int flotilla_want(struct flotilla *f, const char *model, struct flotilla_model *ret_model)
 {
 	struct choice c;
@@ -393,6 +407,7 @@ int flotilla_want(struct flotilla *f, const char *model, struct flotilla_model *
 		return sdk_say(f, FLOTILLA_E_ARGUMENT, "%s: not a model's name, or too many models",
 			       model);
 	choose(f, model, &c);
+	ask_first(f, model, &c);
 	drop_candidate(f, m, &c);
 	const int code = c.variant ? settle(f, m, &c) : nothing_fits(f, &c);
 	if (!code && c.candidate)

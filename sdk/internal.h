@@ -117,6 +117,7 @@ struct flotilla {
 	int64_t last_day;	/* UTC day of the last usage report */
 	int64_t next_poll, not_before; /* not_before: the server asked to wait, or back-off */
 	unsigned failures;	/* polls in a row */
+	int64_t timeout_ms;	/* of small requests; 0: the usual */
 	int64_t flush_after;	/* back-off of reports alone */
 	unsigned flush_failures;
 	bool dirty;		/* state differs from what is saved */

@@ -56,6 +56,28 @@ START_TEST(test_sdk_choice_completion_downloads_nothing)
 }
 END_TEST
 
+/* A candidate is not loaded on old news; no network is no reason not to. */
+START_TEST(test_sdk_choice_asks_before_it_loads_a_candidate_again)
+{
+	FIXTURE(t);
+	settles(&t);
+	publish(&t, t.old, t.new);
+	runs(&t, t.new);
+	loads(&t);
+	fake_forget(t.s);
+	runs(&t, t.new);
+	ck_assert_uint_eq(fake_count(t.s, "timestamp"), 0); /* not due yet */
+	fake_offer(t.phone, t.old, NULL);
+	fake_publish(t.s, t.phone);
+	t.s->now = flotilla_next_poll(t.device);
+	fake_break(t.s, (struct fake_fault){.match = "timestamp", .silent = true});
+	runs(&t, t.new);
+	fake_mend(t.s);
+	t.s->now = flotilla_next_poll(t.device);
+	runs(&t, t.old);
+}
+END_TEST
+
 START_TEST(test_sdk_choice_held_lane_takes_nobody_new)
 {
 	FIXTURE(t);
@@ -369,6 +391,7 @@ int main(void)
 		test_sdk_choice_candidate_waits_for_a_settled_stable,
 		test_sdk_choice_rollback_downloads_nothing,
 		test_sdk_choice_completion_downloads_nothing,
+		test_sdk_choice_asks_before_it_loads_a_candidate_again,
 		test_sdk_choice_held_lane_takes_nobody_new,
 		test_sdk_choice_two_deaths_give_the_candidate_up,
 		test_sdk_choice_two_deaths_without_entering,
