@@ -45,6 +45,7 @@ UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c
 FAULT   := $(patsubst tests/fault/%.c,$(B)/tests/%,$(wildcard tests/fault/fault_*.c))
 REPLAY  := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/replay_%,$(wildcard tests/fuzz/fuzz_*.c))
 SUPPORT := $(patsubst %.c,$(B)/%.o,$(filter-out tests/support/fault.c,$(wildcard tests/support/*.c)))
+TESTLIB := $(B)/libtests.a
 PREFIX  ?= /usr/local
 
 PROGRAMS := $(foreach p,flotillad:server/main.c flotilla:cli/main.c \
@@ -71,6 +72,11 @@ $(LIB): $(OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
+# A library, so that a test links only what it uses of it.
+$(TESTLIB): $(SUPPORT)
+	@rm -f $@
+	ar rcs $@ $^
+
 $(B)/flotillad: $(B)/server/main.o $(LIB)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
 $(B)/flotilla: $(B)/cli/main.o $(LIB)
@@ -80,13 +86,13 @@ $(B)/flotilla-example: $(B)/sdk/example.o $(LIB)
 $(B)/flotilla-synth: $(B)/cli/synth_main.o $(LIB)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
 
-$(B)/tests/%: $(B)/tests/unit/%.o $(SUPPORT) $(LIB)
+$(B)/tests/%: $(B)/tests/unit/%.o $(TESTLIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(shell pkg-config --libs check) $(LIBS) -o $@
 $(B)/tests/fault_%: $(B)/tests/fault/fault_%.o $(B)/tests/support/fault.o $(LIB) tests/fault/wrap.options
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) @tests/fault/wrap.options $(filter %.o %.a,$^) $(shell pkg-config --libs check) $(LIBS) -o $@
-$(B)/tests/gate_vectors: $(B)/tests/gate_vectors.o $(SUPPORT) $(LIB)
+$(B)/tests/gate_vectors: $(B)/tests/gate_vectors.o $(TESTLIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
 $(B)/tests/kill_loop: $(B)/tests/system/kill_loop.o $(LIB)
@@ -96,7 +102,7 @@ $(B)/tests/bench_relay: $(B)/tests/bench/relay.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
 # A parser's corpus through its fuzz target, without a fuzzing engine: any compiler, any sanitizer.
-$(B)/tests/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(SUPPORT) $(LIB)
+$(B)/tests/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(TESTLIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
 # make fuzz TARGET=tuf SECONDS=60: libFuzzer with clang, ASan and UBSan; finds go to build/fuzz/.

@@ -1,0 +1,35 @@
+#!/bin/sh
+# A rehearsal: a small fleet of every kind of trouble lives a day; profiles are checked field by field.
+. tests/system/lib.sh
+init_data
+start_daemon --clock-speed 7200
+synth --tier q8_0 "$WORK" one
+ctl -q model create assistant
+ctl -q push "$WORK/one-q8_0.gguf" --release assistant@1.0.0 --tier q8_0 --publish >/dev/null
+ctl -q release bootstrap assistant@1.0.0
+
+profile() { # members of a class
+	printf '{"schema":1,"model":"assistant","classes":[{"name":"default","attributes":{"os":"android"},%s}],"behaviour":[{"crash":0.2}]}' "$1" >"$WORK/profile.json"
+}
+profile '"devices":0'
+fails 1 "classes[0]: devices" ctl simulate "$WORK/profile.json" --url "$DEVICE"
+profile '"devices":5,"colour":"red"'
+fails 1 "colour: unknown member" ctl simulate "$WORK/profile.json" --url "$DEVICE"
+profile '"devices":5,"offline":1'
+fails 1 "offline" ctl simulate "$WORK/profile.json" --url "$DEVICE"
+fails 5 "no-such-file" ctl simulate "$WORK/no-such-file" --url "$DEVICE"
+
+profile '"devices":60,"full":3,"offline":0.1,"offline_s":3600,"slow":0.5,"killed":0.2,"sessions_per_day":12'
+mkdir "$WORK/sim"
+ctl -q -o json simulate "$WORK/profile.json" --url "$DEVICE" --root "$WORK/data/index.root.json" \
+	--threads 4 --days 1 --work-dir "$WORK/sim" --status "$WORK/status.json" |
+	tr -d ' \n' >"$WORK/end.json"
+grep -q '"devices":60' "$WORK/status.json" || fail "the status: $(cat "$WORK/status.json")"
+grep -q '"running":{"assistant@1.0.0/q8_0":60}' "$WORK/end.json" || fail "not all run it: $(cat "$WORK/end.json")"
+for figure in sessions crashes kills shared; do
+	grep -q "\"$figure\":[1-9]" "$WORK/end.json" || fail "no $figure: $(cat "$WORK/end.json")"
+done
+grep -q '"report_errors":0' "$WORK/end.json" || fail "reports were refused: $(cat "$WORK/end.json")"
+# What devices installed is what was pushed.
+find "$WORK/sim" -name '*.gguf' | while read -r file; do cmp "$file" "$WORK/one-q8_0.gguf" || exit 1; done ||
+	fail "a device has another file"
