@@ -1,9 +1,8 @@
 # make            build the programs into build/release/
 # make unit       unit, fault and corpus tests of this VARIANT
-# make lint       includes, clang-tidy, cppcheck
+# make lint       includes, clang-tidy, cppcheck; make check: all that must be green
 # make fuzz       libFuzzer; make bench: ratios against peers; make install
 # make VARIANT=asan|tsan ...   the same with sanitizers, in build/asan/ or build/tsan/
-# All that must be green: scripts/check.sh
 VARIANT ?= release
 CC      ?= gcc
 B       := build/$(VARIANT)
@@ -115,6 +114,10 @@ unit: tests
 	sh scripts/run_replay.sh $(REPLAY)
 	$(B)/tests/gate_vectors schema/vectors/gates.json
 
+# Everything that must be green, on a machine that has or gets what it needs.
+check:
+	sh scripts/check.sh
+
 # Ratios against peers in the same run; writes build/bench/report.md and .json.
 bench:
 	sh tests/bench/run.sh
@@ -131,6 +134,6 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all tests unit bench fuzz lint install clean
+.PHONY: all tests unit check bench fuzz lint install clean
 .SECONDARY:
 -include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)
