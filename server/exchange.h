@@ -40,6 +40,7 @@ struct loop {
 	const char *spool_dir;
 	struct loop_counters *counters;
 	struct MHD_Daemon *daemon;
+	int quiesced; /* the socket that listener_drain() took back; -1 before */
 	struct snapshot *snapshot; /* the loop's reference to the published documents ... */
 	uint64_t generation;	   /* ... and which it is; see manifest/publish.h */
 	uint64_t sequence;	/* of request ids; the loop's */

@@ -366,6 +366,7 @@ static void loop_init(struct loop *loop, const struct listener *listener, unsign
 			      .guard_host = spec->guard_host,
 			      .head_ms = spec->head_ms ? spec->head_ms : HEAD_MS,
 			      .spool_dir = spec->spool_dir,
+			      .quiesced = -1,
 			      .counters = metrics_loop(app->metrics, spec->first_loop + i)};
 	pthread_mutex_init(&loop->lock, NULL);
 }
@@ -469,10 +470,13 @@ void listener_drain(struct listener *listener, int64_t ms)
 	int64_t until = clock_monotonic_ms() + ms;
 
 	for (unsigned i = 0; i < listener->loop_count; i++) {
-		int fd = MHD_quiesce_daemon(listener->loops[i].daemon);
+		struct loop *loop = &listener->loops[i];
 
-		if (fd >= 0)
-			close(fd);
+		/* Clients are refused from here on; the number of the socket stays taken, since the
+		   loop may be about to name it to epoll. */
+		loop->quiesced = MHD_quiesce_daemon(loop->daemon);
+		if (loop->quiesced >= 0)
+			shutdown(loop->quiesced, SHUT_RDWR);
 		atomic_store(&listener->loops[i].draining, true);
 	}
 	while (active(listener) && clock_monotonic_ms() < until)
@@ -490,6 +494,8 @@ void listener_free(struct listener *listener)
 	sweeper_stop(listener);
 	for (unsigned i = 0; i < listener->loop_count; i++) {
 		MHD_stop_daemon(listener->loops[i].daemon);
+		if (listener->loops[i].quiesced >= 0)
+			close(listener->loops[i].quiesced);
 		snapshot_unref(listener->loops[i].snapshot);
 		pthread_mutex_destroy(&listener->loops[i].lock);
 	}
