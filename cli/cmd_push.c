@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/push.h"
+#include "cli/sign.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ struct pushing {
 	const char *path, *name, *tier, *format;
 	char *model, *release;
 	json_t *requires;
+	struct signing signing;
 };
 
 static int put_variant(struct api *api, const struct pushing *p, const struct push_result *r,
@@ -81,7 +83,17 @@ static int put_variant(struct api *api, const struct pushing *p, const struct pu
 	json_auto_t *body = json_pack("{s:s, s:[{s:s, s:s}], s:O}", "format",
 				      p->format ? p->format : r->format, "files", "name", p->name,
 				      "recipe", recipe, "requires", p->requires);
-	return body ? api_send(api, "PUT", path, body, NULL, err) : err_nomem(err);
+	if (!body)
+		return err_nomem(err);
+	if (p->signing.key_file) {
+		const struct sign_subject subject = {p->model, p->release, p->tier,
+						     p->format ? p->format : r->format, p->name,
+						     r->sha256, p->requires};
+		json_t *envelope = sign_variant(api, &p->signing, &subject, err);
+		if (!envelope || json_object_set_new(body, "envelope", envelope))
+			return envelope ? err_nomem(err) : err_in(err, "--sign");
+	}
+	return api_send(api, "PUT", path, body, NULL, err);
 }
 
 static void show(const struct cli *cli, const struct pushing *p, const struct push_result *r)
@@ -144,6 +156,19 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+static int read_signing(const struct args *args, struct signing *s)
+{
+	s->key_file = args_text(args, "sign");
+	s->channel_count = args_count(args, "channel");
+	for (unsigned i = 0; i < s->channel_count; i++)
+		s->channels[i] = args_nth(args, "channel", i);
+	if (!s->key_file &&
+	    (s->channel_count || args_text(args, "counter") || args_text(args, "floor")))
+		return cli_usage("--channel, --counter and --floor are signed: say --sign KEYFILE too");
+	return args_int(args, "counter", 1, SIGN_COUNTER_MAX, -1, &s->counter) ||
+	       args_int(args, "floor", 0, SIGN_COUNTER_MAX, -1, &s->floor);
+}
+
 static int push(struct cli *cli, const struct args *args)
 {
 	struct pushing p = {.path = args->positional[0], .tier = args_text(args, "tier"),
@@ -155,6 +180,8 @@ static int push(struct cli *cli, const struct args *args)
 		return cli_usage("push: --release MODEL@RELEASE and --tier TIER are required");
 	if (!p.name)
 		p.name = base_name(p.path);
+	if (read_signing(args, &p.signing))
+		return EXIT_USAGE;
 	p.requires = read_requires(args);
 	if (p.requires && !cli_release(release, &p.model, &p.release))
 		code = run(cli, args, &p);
@@ -172,6 +199,10 @@ static const struct cli_option options[] = {
 	{"runtime", "NAME=VERSION", "least runtime version it needs", true},
 	{"ram-mib", "N", "RAM it needs at its peak", false},
 	{"disk-mib", "N", "disk a device must have free", false},
+	{"sign", "KEYFILE", "sign it as a publisher (flotilla keys new)", false},
+	{"channel", "NAME", "sign it for this channel only (any)", true},
+	{"counter", "N", "release counter to sign (one above the model's highest)", false},
+	{"floor", "N", "never go back below this counter (the lowest now in use)", false},
 	{"raw", NULL, "send one resumable stream and let the daemon cut it", false},
 	{"publish", NULL, "publish the release afterwards: immutable from then on", false},
 };

@@ -11,6 +11,7 @@ enum {
 	ROLLOUT_COMMANDS = 11,
 	FLEET_COMMANDS = 1,
 	TOKEN_COMMANDS = 3,
+	KEYS_COMMANDS = 7,
 	MANIFEST_COMMANDS = 3,
 	SIMULATE_COMMANDS = 1,
 	DOCTOR_COMMANDS = 1
@@ -22,6 +23,7 @@ extern const struct command class_commands[CLASS_COMMANDS];
 extern const struct command rollout_commands[ROLLOUT_COMMANDS];
 extern const struct command fleet_commands[FLEET_COMMANDS];
 extern const struct command token_commands[TOKEN_COMMANDS];
+extern const struct command keys_commands[KEYS_COMMANDS];
 extern const struct command manifest_commands[MANIFEST_COMMANDS];
 extern const struct command simulate_commands[SIMULATE_COMMANDS];
 extern const struct command doctor_commands[DOCTOR_COMMANDS];

@@ -8,6 +8,7 @@
 #include "manifest/doc.h"
 #include "manifest/offer.h"
 #include "manifest/publish.h"
+#include "manifest/publisher_store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -124,7 +125,9 @@ static int build(struct building *b, const char *channel, const char *class, jso
 	json_auto_t *settings = NULL;
 	int64_t version;
 	if (class_get(b->db, class, &b->settings, &settings, &version, b->err) ||
-	    add_settings(b) || add_offers(b, channel, class))
+	    add_settings(b) || add_offers(b, channel, class) ||
+	    publisher_revoked(b->db, b->arena, &b->manifest.revoked, &b->manifest.revoked_count,
+			      b->err))
 		return -1;
 	*ret = manifest_json(&b->manifest, b->err);
 	return *ret ? 0 : -1;
@@ -158,10 +161,12 @@ static int fill(struct build_file *file, const char *path, const json_t *content
 	return file->bytes ? 0 : err_nomem(err);
 }
 
-static int publishers_file(struct build_file *file, struct err *err)
+static int publishers_file(struct db *db, struct build_file *file, struct err *err)
 {
-	json_auto_t *content = json_pack("{s:i, s:[]}", "schema", 1, "publishers");
-	return content ? fill(file, "publishers.json", content, err) : err_nomem(err);
+	json_auto_t *content = NULL;
+	if (publisher_wanted(db, &content, err))
+		return -1;
+	return fill(file, PUBLISHERS_PATH, content, err);
 }
 
 static int roots_file(struct db *db, const char *channel, struct build_file *file,
@@ -188,7 +193,7 @@ int build_index_files(struct db *db, struct build_file files[static BUILD_INDEX_
 	unsigned count = 0;
 	if (catalog_channel_list(db, "", CHANNELS_MAX, &channels, err))
 		return -1;
-	int bad = publishers_file(&files[count++], err);
+	int bad = publishers_file(db, &files[count++], err);
 	json_array_foreach (channels, i, channel)
 		if (!bad)
 			bad = roots_file(db, json_string_value(json_object_get(channel, "name")),

@@ -30,6 +30,10 @@ enum {
 	Q_RECIPES,
 	Q_COUNT
 };
+#define RELEASE_COLUMNS                                                                     \
+	"model, release, state, checkpoint, notes, created, published,"                          \
+	" (SELECT COALESCE(MAX(counter), 0) FROM variants v WHERE v.model = r.model"             \
+	" AND v.release = r.release)"
 #define OF_TIER " WHERE model = $model AND release = $release AND tier = $tier"
 /* clang-format off */
 static const char *const sql[Q_COUNT] = {
@@ -45,10 +49,10 @@ static const char *const sql[Q_COUNT] = {
 		"INSERT INTO releases (model, release, state, checkpoint, notes, created)"
 		" VALUES ($model, $release, 'draft', $checkpoint, $notes, $now)",
 	[Q_RELEASE_GET] =
-		"SELECT model, release, state, checkpoint, notes, created, published FROM releases"
+		"SELECT " RELEASE_COLUMNS " FROM releases r"
 		" WHERE model = $model AND release = $release",
 	[Q_RELEASE_LIST] =
-		"SELECT model, release, state, checkpoint, notes, created, published FROM releases"
+		"SELECT " RELEASE_COLUMNS " FROM releases r"
 		" WHERE model = $model ORDER BY created, release",
 	[Q_RELEASE_PUBLISH] =
 		"UPDATE releases SET state = 'published', published = $now"
@@ -57,7 +61,8 @@ static const char *const sql[Q_COUNT] = {
 		"INSERT INTO variants (model, release, tier, format, requires, evals, created)"
 		" VALUES ($model, $release, $tier, $format, $requires, $evals, $now)"
 		" ON CONFLICT (model, release, tier) DO UPDATE SET format = excluded.format,"
-		" requires = excluded.requires, evals = excluded.evals",
+		" requires = excluded.requires, evals = excluded.evals, attest = NULL,"
+		" envelope = NULL, counter = NULL, floor = NULL, publisher = NULL",
 	[Q_VARIANT_DELETE] = "DELETE FROM variants" OF_TIER,
 	[Q_VARIANT_KNOWN] =
 		"SELECT 1 FROM variants v JOIN releases r ON r.model = v.model"
@@ -66,7 +71,7 @@ static const char *const sql[Q_COUNT] = {
 	[Q_VARIANT_COUNT] =
 		"SELECT COUNT(*) FROM variants WHERE model = $model AND release = $release",
 	[Q_VARIANTS] =
-		"SELECT tier, format, requires, evals, attest FROM variants"
+		"SELECT tier, format, requires, evals, attest, counter, floor, publisher FROM variants"
 		" WHERE model = $model AND release = $release ORDER BY tier",
 	[Q_FILE_PUT] =
 		"INSERT INTO files (model, release, tier, name, length, sha256, recipe, stored)"
@@ -255,11 +260,11 @@ int catalog_release_publish(struct db *db, const char *model, const char *releas
 
 static json_t *release_row(struct stmt *q)
 {
-	return json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:I, s:I}", "model", stmt_col_text(q, 0),
+	return json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:I, s:I, s:I}", "model", stmt_col_text(q, 0),
 			 "release", stmt_col_text(q, 1), "state", stmt_col_text(q, 2),
 			 "checkpoint", stmt_col_text(q, 3), "notes", stmt_col_text(q, 4),
 			 "created", (json_int_t)stmt_col_int(q, 5), "published",
-			 (json_int_t)stmt_col_int(q, 6));
+			 (json_int_t)stmt_col_int(q, 6), "counter", (json_int_t)stmt_col_int(q, 7));
 }
 
 int catalog_release_list(struct db *db, const char *model, json_t **ret_items, struct err *err)
@@ -324,6 +329,23 @@ static json_t *column_json(struct stmt *q, int col)
 	return value ? value : json_object();
 }
 
+/* What the publisher signed of it, when it is signed. */
+static int add_signature(struct stmt *q, json_t *variant, struct err *err)
+{
+	struct digest attest;
+	char hex[DIGEST_HEX];
+	if (stmt_col_null(q, 4))
+		return 0;
+	if (stmt_col_digest(q, 4, &attest, err))
+		return -1;
+	digest_hex(&attest, hex);
+	json_auto_t *more = json_pack("{s:s, s:I, s:I, s:s?}", "attest", hex, "counter",
+				      (json_int_t)stmt_col_int(q, 5), "floor",
+				      (json_int_t)stmt_col_int(q, 6), "publisher",
+				      stmt_col_text(q, 7));
+	return json_object_update(variant, more) ? err_nomem(err) : 0;
+}
+
 static int list_variants(struct db *db, const char *model, const char *release, json_t *variants,
 			 struct err *err)
 {
@@ -336,6 +358,8 @@ static int list_variants(struct db *db, const char *model, const char *release, 
 					    column_json(q, 2), "evals", column_json(q, 3));
 		if (json_array_append_new(variants, variant))
 			return err_nomem(err);
+		if (add_signature(q, variant, err))
+			return -1;
 	}
 	return got;
 }
@@ -385,6 +409,7 @@ int catalog_release_get(struct db *db, const char *model, const char *release, j
 struct variant_body {
 	const char *format;
 	json_t *files, *requires, *evals;
+	json_t *envelope; /* publisher_envelope_put()'s */
 };
 
 static int read_variant(struct variant_body *body, const json_t *object, struct err *err)
@@ -396,6 +421,7 @@ static int read_variant(struct variant_body *body, const json_t *object, struct 
 		FIELD_ARRAY("files", &body->files, .min = 1, .max = FILES_MAX),
 		FIELD_OBJECT("requires", &body->requires, .optional = true),
 		FIELD_OBJECT("evals", &body->evals, .optional = true),
+		FIELD_OBJECT("envelope", &body->envelope, .optional = true),
 	};
 	AUTO(arena_free) struct arena *arena = arena_new(65536);
 	if (!arena)

@@ -49,12 +49,13 @@ int catalog_release_need(struct db *db, const char *model, const char *release,
 int catalog_release_list(struct db *db, const char *model, json_t **ret_items,
 			 struct err *err) CHECKED;
 /* {model, release, state, checkpoint, notes, created, published, variants:[{tier, format,
- *  requires, evals, files:[{name, length, sha256, recipe, stored}]}]}.  ERR_NOT_FOUND. */
+ *  requires, evals, files:[{name, length, sha256, recipe, stored}], and of those that are signed
+ *  attest, counter, floor, publisher}]}.  ERR_NOT_FOUND. */
 int catalog_release_get(struct db *db, const char *model, const char *release, json_t **ret,
 			struct err *err) CHECKED;
 
 /* ---- variants ---- */
-/* body: {format, files:[{name, recipe}], requires?, evals?}.  The recipes must be in the store
+/* body: {format, files:[{name, recipe}], requires?, evals?, envelope?: publisher_envelope_put()'s}.  The recipes must be in the store
  * (lookup says what each makes; ERR_NOT_FOUND otherwise).  Replaces the tier of a draft;
  * ERR_CONFLICT for a published release. */
 struct catalog_file {

@@ -337,6 +337,15 @@ int class_rules_put(struct db *db, json_t *document, int64_t if_version, const c
 	return 0;
 }
 
+int class_rules_touch(struct db *db, const char *actor, int64_t now, struct err *err)
+{
+	int64_t version;
+	json_auto_t *document = NULL;
+	if (class_rules_get(db, &document, &version, err))
+		return -1;
+	return put_document(db, document, version + 1, actor, now, err);
+}
+
 int class_init(struct db *db, int64_t now, struct err *err)
 {
 	int64_t version;

@@ -40,6 +40,10 @@ int class_rules_get(struct db *db, json_t **ret_document, int64_t *ret_version,
 int class_rules_put(struct db *db, json_t *document, int64_t if_version, const char *actor,
 		    int64_t now, int64_t *ret_version, struct err *err) CHECKED;
 
+/* The same rules once more, as the next version: the index says something else beside them, and
+ * devices that see a newer version in their manifest read it again. */
+int class_rules_touch(struct db *db, const char *actor, int64_t now, struct err *err) CHECKED;
+
 /* ERR_NOT_FOUND for a class that no rule ever named.  *settings borrows from *ret_object, the
  * caller's. */
 int class_get(struct db *db, const char *name, struct class_settings *settings,

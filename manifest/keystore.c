@@ -20,12 +20,13 @@ static const char *path_of(char out[static PATH_BYTES], const char *data_dir, co
 	return out;
 }
 
-static int write_seed(const char *path, struct err *err)
+int keystore_seed_make(const char *path, struct err *err)
 {
 	char text[2 * KEY_SEED_LEN + 2];
 	AUTO_KEY_SEED struct key_seed seed;
 	if (!access(path, F_OK))
-		return 0;
+		return err_set(err, ERR_CONFLICT, "%s exists already; a key is never overwritten",
+			       path);
 	key_seed_new(&seed);
 	hex_encode(text, seed.bytes, KEY_SEED_LEN);
 	text[2 * KEY_SEED_LEN] = '\n';
@@ -34,7 +35,7 @@ static int write_seed(const char *path, struct err *err)
 	return bad;
 }
 
-static int read_seed(const char *path, struct key_seed *seed, struct err *err)
+int keystore_seed_read(const char *path, struct key_seed *seed, struct err *err)
 {
 	AUTO_BUF struct buf text = BUF_INIT(SMALL_FILE);
 	struct stat st;
@@ -50,6 +51,11 @@ static int read_seed(const char *path, struct key_seed *seed, struct err *err)
 	if (bad)
 		return err_set(err, ERR_CORRUPT, "key seed %s: not 64 lower-case hex digits", path);
 	return 0;
+}
+
+static int need_seed(const char *path, struct err *err)
+{
+	return access(path, F_OK) ? keystore_seed_make(path, err) : 0;
 }
 
 static int write_epoch(const char *path, struct err *err)
@@ -77,9 +83,9 @@ int keystore_init(const char *data_dir, bool development, struct err *err)
 	path_of(online, data_dir, "keys/online.seed");
 	path_of(root, data_dir, "keys/root.seed");
 	path_of(epoch, data_dir, "epoch");
-	if (file_mkdirs(dir, 0700, err) || write_seed(online, err) || write_epoch(epoch, err))
+	if (file_mkdirs(dir, 0700, err) || need_seed(online, err) || write_epoch(epoch, err))
 		return -1;
-	return development ? write_seed(root, err) : 0;
+	return development ? need_seed(root, err) : 0;
 }
 
 int keystore_load(struct keystore *keys, const char *data_dir, const char *online_file,
@@ -89,11 +95,11 @@ int keystore_load(struct keystore *keys, const char *data_dir, const char *onlin
 	struct keystore loaded = {.development = false};
 	if (!online_file || !online_file[0])
 		online_file = path_of(path, data_dir, "keys/online.seed");
-	if (read_seed(online_file, &loaded.online, err))
+	if (keystore_seed_read(online_file, &loaded.online, err))
 		return -1;
 	path_of(path, data_dir, "keys/root.seed");
 	loaded.development = !access(path, F_OK);
-	if ((loaded.development && read_seed(path, &loaded.root, err)) ||
+	if ((loaded.development && keystore_seed_read(path, &loaded.root, err)) ||
 	    read_epoch(path_of(path, data_dir, "epoch"), &loaded.epoch, err)) {
 		keystore_done(&loaded);
 		return -1;

@@ -20,6 +20,11 @@ struct keystore {
 	int64_t epoch;		      /* from 1 */
 };
 
+/* A new seed as 64 hex digits in a file of mode 0600.  ERR_CONFLICT when the file exists. */
+int keystore_seed_make(const char *path, struct err *err) CHECKED;
+/* ERR_INVALID when others may read the file; ERR_CORRUPT. */
+int keystore_seed_read(const char *path, struct key_seed *seed, struct err *err) CHECKED;
+
 /* Make what is not there yet under data_dir; development also makes root.seed. */
 int keystore_init(const char *data_dir, bool development, struct err *err) CHECKED;
 /* online_file: where the online seed is instead (a systemd credential); NULL: the usual place. */

@@ -6,6 +6,7 @@
 #include "manifest/canon.h"
 #include "manifest/catalog.h"
 #include "manifest/class_store.h"
+#include "manifest/publisher_store.h"
 #include "manifest/tuf_build.h"
 
 #include <pthread.h>
@@ -28,6 +29,7 @@
 #define REPO_NAME 160
 #define CHANGE_DOCS 160 /* of one repository at once: the index's files and roles */
 #define INDEX_REPO "index"
+#define ATTEST_REPO "attest" /* publishers' envelopes: no TUF repository, but served alike */
 
 enum {
 	Q_REPO_GET,
@@ -397,19 +399,22 @@ static void change_apply(void *arg)
 	snapshot_unref(old);
 }
 
+static int change_new(struct making *m)
+{
+	m->change = calloc(1, sizeof(*m->change));
+	if (!m->change)
+		return err_nomem(m->err);
+	m->change->publisher = m->p;
+	m->change->now = m->now;
+	memcpy(m->change->repo, m->repo.name, sizeof(m->change->repo));
+	return 0;
+}
+
 static int begin(struct making *m, struct publisher *p, struct db *db, const char *channel,
 		 const char *class, struct err *err)
 {
 	*m = (struct making){.p = p, .db = db, .now = clock_s(p->clock), .err = err};
-	if (repo_get(m, channel, class))
-		return -1;
-	m->change = calloc(1, sizeof(*m->change));
-	if (!m->change)
-		return err_nomem(err);
-	m->change->publisher = p;
-	m->change->now = m->now;
-	memcpy(m->change->repo, m->repo.name, sizeof(m->change->repo));
-	return 0;
+	return repo_get(m, channel, class) ? -1 : change_new(m);
 }
 
 static int forget_old(struct making *m)
@@ -587,6 +592,35 @@ static int publish_index(struct publisher *p, struct db *db, struct err *err)
 	if (begin(&m, p, db, NULL, NULL, err))
 		return -1;
 	return finish(&m, check_clock(p, m.now, err) || make_index(&m));
+}
+
+/* ---- envelopes ---- */
+
+static int store_envelope(void *arg, const struct digest *digest, const void *bytes, size_t len,
+			  struct err *err)
+{
+	struct making *m = arg;
+	char hex[DIGEST_HEX], path[sizeof("/v1/" ATTEST_REPO "/") + DIGEST_HEX];
+	m->err = err;
+	digest_hex(digest, hex);
+	snprintf(path, sizeof(path), "/v1/" ATTEST_REPO "/%s", hex);
+	if (doc_put(m, hex, 1, path, bytes, len, INT64_MAX))
+		return -1;
+	return add_doc(m, path, bytes, len, DOC_IMMUTABLE, INT64_MAX);
+}
+
+int publish_envelopes(struct publisher *p, struct db *db, const char *model, const char *release,
+		      struct err *err)
+{
+	struct making m = {.p = p, .db = db, .now = clock_s(p->clock), .err = err};
+	snprintf(m.repo.name, sizeof(m.repo.name), "%s", ATTEST_REPO);
+	if (change_new(&m))
+		return -1;
+	if (publisher_envelopes(db, model, release, store_envelope, &m, err)) {
+		change_free(m.change);
+		return -1;
+	}
+	return db_after_commit(db, change_apply, change_free, m.change, err);
 }
 
 /* ---- many ---- */

@@ -45,6 +45,9 @@ int publish_repo(struct publisher *publisher, struct db *db, const char *channel
 		 const char *class, struct err *err) CHECKED;
 /* Every class of every channel, and the index: after rules, channels or settings changed. */
 int publish_all(struct publisher *publisher, struct db *db, struct err *err) CHECKED;
+/* Serve the envelopes of a release's variants from now on, at /v1/attest/{sha256}. */
+int publish_envelopes(struct publisher *publisher, struct db *db, const char *model,
+		      const char *release, struct err *err) CHECKED;
 /* Sign anew what is due, at most limit repositories; forget documents older than a week.
  * *ret_signed: how many repositories were signed. */
 int publish_due(struct publisher *publisher, struct db *db, int64_t limit, int64_t *ret_signed,

@@ -190,6 +190,8 @@ static size_t repo_of_path(const char *path, const char **ret_name)
 	*ret_name = name;
 	if (!strncmp(name, "index/", 6))
 		return 5;
+	if (!strncmp(name, "attest/", 7))
+		return 6;
 	if (strncmp(name, "c/", 2))
 		return 0;
 	const char *class = strchr(name + 2, '/');

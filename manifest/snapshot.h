@@ -42,7 +42,7 @@ struct snapshot *snapshot_new(void) CHECKED; /* empty; NULL without memory */
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 void snapshot_unref(struct snapshot *snapshot); /* NULL is fine */
 
-/* The document at a URL path ("/v1/index/..." or "/v1/c/{channel}/{class}/...").  No lock, no
+/* The document at a URL path ("/v1/index/...", "/v1/attest/..." or "/v1/c/{channel}/{class}/...").  No lock, no
  * allocation; borrowed from the snapshot; NULL: none. */
 const struct doc *snapshot_find(const struct snapshot *snapshot, const char *path);
 

@@ -17,7 +17,6 @@ route_handler api_recipe;	   /* {sha256} */
 route_handler api_map;		   /* {recipe} */
 route_handler api_delta;	   /* {new} {old} {n} */
 route_handler api_blob;		   /* {digest}: sha256:<hex> */
-route_handler api_attest;	   /* {sha256} */
 route_handler api_telemetry_post;  /* a report */
 route_handler api_relay_post;	     /* many */
 
@@ -47,6 +46,15 @@ route_handler api_bootstrap;	   /* {model} */
 route_handler api_stable_list;
 route_handler api_channel_list;
 route_handler api_channel_create;
+
+/* api_trust.c */
+route_handler api_publisher_list;
+route_handler api_publisher_put;    /* {name} */
+route_handler api_publisher_revoke; /* {name} */
+route_handler api_publisher_policy;
+route_handler api_revocation_list;
+route_handler api_revocation_create;
+route_handler api_revocation_end; /* {digest} */
 
 /* api_class.c */
 route_handler api_rules_get;

@@ -4,6 +4,7 @@
 #include "manifest/class_store.h"
 #include "manifest/offer.h"
 #include "manifest/publish.h"
+#include "manifest/publisher_store.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/write.h"
@@ -176,7 +177,11 @@ int api_release_get(struct request *rq, struct reply *reply, struct err *err)
 static int publish_release(struct db *db, void *arg, struct err *err)
 {
 	struct request *rq = arg;
-	return catalog_release_publish(db, rq->params[0], rq->params[1], write_now(rq), err);
+	const char *model = rq->params[0], *release = rq->params[1];
+	if (publisher_release_check(db, model, release, err) ||
+	    catalog_release_publish(db, model, release, write_now(rq), err))
+		return -1;
+	return publish_envelopes(rq->app->publisher, db, model, release, err);
 }
 
 int api_release_publish(struct request *rq, struct reply *reply, struct err *err)
@@ -202,8 +207,15 @@ static int lookup_recipe(void *arg, const struct digest *recipe, struct catalog_
 static int put_variant(struct db *db, void *arg, struct err *err)
 {
 	struct request *rq = arg;
-	return catalog_variant_put(db, rq->params[0], rq->params[1], rq->params[2], rq->body,
-				   lookup_recipe, db, write_now(rq), err);
+	json_t *envelope = json_object_get(rq->body, "envelope");
+	if (catalog_variant_put(db, rq->params[0], rq->params[1], rq->params[2], rq->body,
+				lookup_recipe, db, write_now(rq), err))
+		return -1;
+	if (!json_is_object(envelope))
+		return 0;
+	return publisher_envelope_put(db, rq->params[0], rq->params[1], rq->params[2], envelope, err)
+		       ? err_in(err, "envelope")
+		       : 0;
 }
 
 int api_variant_put(struct request *rq, struct reply *reply, struct err *err)

@@ -179,14 +179,9 @@ int api_document(struct request *rq, struct reply *reply, struct err *err)
 	return ready_reply(reply, 200, ready->whole, doc->len);
 }
 
-/* Deltas and envelopes are not made yet by any release of the store, so every name of one is
- * unknown; clients then take packs, and manifests name no envelope. */
+/* Deltas are not made yet by any release of the store, so every name of one is unknown; clients then
+ * take packs. */
 int api_delta(struct request *rq, struct reply *reply, struct err *err)
-{
-	return missing_reply(rq, reply, err);
-}
-
-int api_attest(struct request *rq, struct reply *reply, struct err *err)
 {
 	return missing_reply(rq, reply, err);
 }

@@ -8,6 +8,7 @@
 #include "manifest/keystore.h"
 #include "manifest/offer.h"
 #include "manifest/publish.h"
+#include "manifest/publisher_store.h"
 #include "rollout/engine.h"
 #include "rollout/lane.h"
 #include "server/auth.h"
@@ -48,7 +49,7 @@
 
 /* Every room's statements, prepared by every connection. */
 static const struct sql_set *const sets[] = {
-	&auth_sql,    &catalog_sql,   &class_sql,  &journal_sql, &offer_sql, &publish_sql,
+	&auth_sql,    &catalog_sql,   &class_sql,  &journal_sql, &offer_sql, &publish_sql, &publisher_sql,
 	&inventory_sql, &upload_sql, &cells_sql, &cells_read_sql, &intake_sql, &lane_sql,
 	&census_sql,
 };

@@ -31,7 +31,7 @@ const struct route routes[] = {
 	  .summary = "The manifest of a class: its current targets.json" },
 	{ GET, "/v1/c/{channel}/{class}/targets/{path*}", ROLE_ANYONE, api_target, DEVICE_WORKER,
 	  .summary = "A raw file by TUF's consistent-snapshot name" },
-	{ GET, "/v1/attest/{sha256}", ROLE_ANYONE, api_attest, DEVICE,
+	{ GET, "/v1/attest/{sha256}", ROLE_ANYONE, api_document, DEVICE,
 	  .summary = "The DSSE envelope of a variant" },
 
 	/* Devices: bytes. */
@@ -94,6 +94,22 @@ const struct route routes[] = {
 	  .summary = "Channels" },
 	{ POST, ADMIN_API "/channels", ROLE_OPERATOR, api_channel_create, BODY_JSON,
 	  .summary = "Create a channel" },
+
+	/* Who may publish, and what is taken back. */
+	{ GET, ADMIN_API "/publishers", ROLE_VIEWER, api_publisher_list,
+	  .summary = "Publishers: as they will be signed, and as they are" },
+	{ PUT, ADMIN_API "/publishers/{name}", ROLE_ADMIN, api_publisher_put, BODY_JSON,
+	  .summary = "Add or replace a publisher's key and models" },
+	{ DELETE, ADMIN_API "/publishers/{name}", ROLE_ADMIN, api_publisher_revoke,
+	  .summary = "Revoke a publisher's key, at once" },
+	{ PUT, ADMIN_API "/publisher-policy", ROLE_ADMIN, api_publisher_policy, BODY_JSON,
+	  .summary = "Whether every model needs a publisher; floors of counters" },
+	{ GET, ADMIN_API "/revocations", ROLE_VIEWER, api_revocation_list,
+	  .summary = "What devices must not load or believe" },
+	{ POST, ADMIN_API "/revocations", ROLE_OPERATOR, api_revocation_create, BODY_JSON,
+	  .summary = "Stop a file, a variant or a key everywhere" },
+	{ DELETE, ADMIN_API "/revocations/{digest}", ROLE_ADMIN, api_revocation_end,
+	  .summary = "Allow it again" },
 
 	/* Classes. */
 	{ GET, ADMIN_API "/class-rules", ROLE_VIEWER, api_rules_get,
