@@ -98,7 +98,7 @@ static int predicate_read(struct attest *out, const json_t *predicate, struct ar
 static int statement_read(struct attest *out, const json_t *statement, struct arena *arena,
 			  struct err *err)
 {
-	const char *type = NULL, *predicate_type = NULL;
+	const char *type = "", *predicate_type = "";
 	json_t *subjects = NULL, *predicate = NULL;
 	const struct json_field fields[] = {
 		FIELD_TEXT("_type", &type),

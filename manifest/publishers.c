@@ -70,7 +70,7 @@ int publishers_parse(struct publisher_list *list, const json_t *document, struct
 {
 	struct publisher_list out = {0};
 	json_t *entries = NULL, *floors = NULL;
-	int64_t schema;
+	int64_t schema = 0;
 	const struct json_field fields[] = {
 		FIELD_INT("schema", &schema, .min = 1, .max = 1),
 		FIELD_BOOL("required", &out.required, .optional = true),

@@ -152,7 +152,7 @@ static int variant_digests(struct request *rq, const char *text, struct taking_b
 int api_revocation_create(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct taking_back t = {.rq = rq, .reason = "", .count = 1};
-	struct digest digest;
+	struct digest digest = {0};
 	const char *variant = NULL;
 	bool given = false;
 	json_t *body;

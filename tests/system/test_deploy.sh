@@ -16,7 +16,7 @@ page_lines() {
 	END { flush() }' "$1"
 }
 # The same of --help: names end at two spaces or at the column where helps begin.
-option_lines() { sed -n 's/^  \(--[a-z0-9-]*\)\( [A-Z=@+]\{1,\}\)\{0,1\}  *\(.*\)$/\1\2: \3/p'; }
+option_lines() { sed -n 's/^  \(--[a-z0-9-]*\)\( [^ ]\{1,\}\)\{0,1\}  *\(.*\)$/\1\2: \3/p'; }
 
 "$BIN/flotillad" --help | sed '1,/--help, --version/d' | option_lines >"$WORK/keys.help"
 page_lines deploy/flotillad.8 | sed 's/^\(--[a-z0-9-]*\) value: /\1: /' |
