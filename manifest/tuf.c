@@ -73,7 +73,7 @@ static int signatures_check(struct tuf_trust *trust, const struct tuf_doc *doc,
 	}
 	if (need >= 1 && valid >= need)
 		return 0;
-	return tuf_refuse(trust, TUF_THRESHOLD, doc->role, err,
+	return tuf_refuse(trust, valid ? TUF_THRESHOLD : TUF_UNSIGNED, doc->role, err,
 			  "%lld of %lld valid signatures by the keys of %s", (long long)valid,
 			  (long long)need, whose);
 }

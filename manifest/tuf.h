@@ -44,7 +44,8 @@ enum tuf_refusal {
 	TUF_TYPE,	  /* another role's document */
 	TUF_SPEC,	  /* a spec_version that is not 1.x */
 	TUF_KEY_ID,	  /* a key listed under an id that is not its own */
-	TUF_THRESHOLD,	  /* too few valid signatures by the role's keys */
+	TUF_UNSIGNED,	  /* no valid signature by the role's keys */
+	TUF_THRESHOLD,	  /* some, but too few */
 	TUF_ROLLBACK,	  /* older than what is trusted, or a file gone from the snapshot */
 	TUF_VERSION_JUMP, /* a root that is not the next one */
 	TUF_VERSION,	  /* not the version that the parent document names */

@@ -42,6 +42,7 @@ const char *tuf_refusal_name(enum tuf_refusal refusal)
 	    [TUF_TYPE] = "type",
 	    [TUF_SPEC] = "spec-version",
 	    [TUF_KEY_ID] = "key-id",
+	    [TUF_UNSIGNED] = "unsigned",
 	    [TUF_THRESHOLD] = "threshold",
 	    [TUF_ROLLBACK] = "rollback",
 	    [TUF_VERSION_JUMP] = "version-jump",

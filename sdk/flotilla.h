@@ -41,16 +41,21 @@ enum flotilla_code {
 	FLOTILLA_E_STATE = -3,	  /* the state directory cannot be read or written */
 	FLOTILLA_E_DISK = -4,	  /* no room for the model */
 	FLOTILLA_E_NETWORK = -5,  /* unreachable, cut off, or an unexpected answer */
-	FLOTILLA_E_SIGNATURE = -6, /* unsigned, under threshold, wrong key */
+	FLOTILLA_E_SIGNATURE = -6, /* unsigned, or by other keys */
 	FLOTILLA_E_ROLLBACK = -7, /* older than what was trusted */
 	FLOTILLA_E_EXPIRED = -8,  /* freeze: what the server has is too old */
-	FLOTILLA_E_MIX = -9,	  /* documents that do not belong together, wrong length or hash */
+	FLOTILLA_E_MIX = -9,	  /* documents that do not belong together */
 	FLOTILLA_E_MALFORMED = -10, /* not the form of its kind */
 	FLOTILLA_E_CLASS = -11,	  /* a document of another channel or class */
 	FLOTILLA_E_CONTENT = -12, /* a chunk, recipe or file is not what was signed */
 	FLOTILLA_E_TOO_MUCH = -13, /* the server sent more than was signed for */
 	FLOTILLA_E_REVOKED = -14, /* what would be used is revoked */
-	FLOTILLA_E_DEVELOPMENT = -15 /* signed with development keys, which this build refuses */
+	FLOTILLA_E_DEVELOPMENT = -15, /* signed with development keys, which this build refuses */
+	FLOTILLA_E_PUBLISHER = -16, /* no publisher of the index vouches for this variant here */
+	FLOTILLA_E_FLOOR = -17,	  /* older than the model's floor on this device */
+	FLOTILLA_E_THRESHOLD = -18, /* signed, but by fewer keys than the root asks for */
+	FLOTILLA_E_LENGTH = -19,  /* a document shorter or longer than was signed */
+	FLOTILLA_E_HASH = -20	  /* a document whose bytes are not what was signed */
 };
 
 struct flotilla;

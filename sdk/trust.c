@@ -25,17 +25,21 @@ struct following {
 static int code_of(enum tuf_refusal refusal)
 {
 	switch (refusal) {
-	case TUF_THRESHOLD:
+	case TUF_UNSIGNED:
 	case TUF_KEY_ID:
 		return FLOTILLA_E_SIGNATURE;
+	case TUF_THRESHOLD:
+		return FLOTILLA_E_THRESHOLD;
 	case TUF_ROLLBACK:
 	case TUF_VERSION_JUMP:
 		return FLOTILLA_E_ROLLBACK;
 	case TUF_EXPIRED:
 		return FLOTILLA_E_EXPIRED;
-	case TUF_VERSION:
 	case TUF_LENGTH:
+		return FLOTILLA_E_LENGTH;
 	case TUF_HASH:
+		return FLOTILLA_E_HASH;
+	case TUF_VERSION:
 	case TUF_ORDER:
 	case TUF_NOT_LISTED:
 		return FLOTILLA_E_MIX;
