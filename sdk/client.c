@@ -233,6 +233,7 @@ void flotilla_kill(struct flotilla *f)
 	share_unlock(f);
 	tuf_done(&f->index);
 	tuf_done(&f->repo);
+	vouch_forget(f);
 	arena_free(f->manifest_arena);
 	arena_free(f->own);
 	for (unsigned i = 0; i < f->queue_len; i++)

@@ -68,8 +68,7 @@ void fetch_drop(struct flotilla *f)
 
 /* ---- recipe and map ---- */
 
-static int get_blob(struct flotilla *f, const char *kind, const struct digest *name,
-		    struct buf *buf)
+int fetch_blob(struct flotilla *f, const char *kind, const struct digest *name, struct buf *buf)
 {
 	char path[128], hex[DIGEST_HEX];
 	struct flotilla_response response;
@@ -86,7 +85,7 @@ static int get_recipe(struct flotilla *f, const struct manifest_file *file, stru
 {
 	struct digest digest;
 	struct err err;
-	int code = get_blob(f, "recipes", &file->recipe, bytes);
+	int code = fetch_blob(f, "recipes", &file->recipe, bytes);
 	if (code)
 		return code;
 	digest_of(&digest, bytes->data ? bytes->data : "", bytes->len);
@@ -105,7 +104,7 @@ static int get_map(struct flotilla *f, const struct manifest_file *file,
 {
 	struct err err;
 	AUTO_BUF struct buf bytes = BUF_INIT(CHUNKMAP_BYTES_MAX);
-	int code = get_blob(f, "maps", &file->recipe, &bytes);
+	int code = fetch_blob(f, "maps", &file->recipe, &bytes);
 	if (code)
 		return code;
 	if (chunkmap_parse(ret, bytes.data ? bytes.data : "", bytes.len, &err) ||

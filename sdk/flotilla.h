@@ -179,7 +179,7 @@ int flotilla_load_end(struct flotilla *flotilla, const char *model,
 		      const struct flotilla_loaded *loaded);
 /* Counters: sessions requests ok crash err.oom err.load err.timeout thermal.severe fallback.cloud
  * cancel regenerate thumb.up thumb.down probe.pass probe.fail route.local route.cloud tokens_out.
- * Histograms: ttft_ms load_ms decode_mtps prefill_mtps peak_mib energy_mj_1k. */
+ * refused.floor is the library's own.  Histograms: ttft_ms load_ms decode_mtps prefill_mtps peak_mib energy_mj_1k. */
 int flotilla_event(struct flotilla *flotilla, const char *model, const char *counter, int64_t n);
 int flotilla_observe(struct flotilla *flotilla, const char *model, const char *histogram,
 		     int64_t value);

@@ -271,10 +271,17 @@ static void show_installed(struct flotilla *f, struct model_state *m, struct flo
 	show(m, may_be_used(f, &m->stable) ? &m->stable : &nothing, false, ret);
 }
 
+static void become_stable(struct model_state *m, const struct installed *i)
+{
+	m->stable = *i;
+	if (i->floor > m->floor)
+		m->floor = i->floor;
+}
+
 /* Candidate wins: a completed rollout's candidate becomes stable without a download. */
 static void promote(struct flotilla *f, struct model_state *m)
 {
-	m->stable = m->candidate;
+	become_stable(m, &m->candidate);
 	install_remove(f, m, &m->candidate);
 }
 
@@ -296,15 +303,20 @@ static void enter(struct flotilla *f, struct model_state *m, const struct choice
 		use_enter(f, m, c->model, true, c->variant->ref.text);
 }
 
+static bool unverified(int code)
+{
+	return code == FLOTILLA_E_CONTENT || code == FLOTILLA_E_TOO_MUCH ||
+	       code == FLOTILLA_E_PUBLISHER || code == FLOTILLA_E_FLOOR;
+}
+
 /* What cannot be installed is the first load attempt's result, too. */
 static void report_failure(struct flotilla *f, struct model_state *m, const struct choice *c,
 			   int code)
 {
 	const struct flotilla_loaded nothing = {.load_ms = -1, .ttft_ms = -1, .probe_pm = -1};
 	const char *result = code == FLOTILLA_E_DISK		 ? "disk"
-			     : code == FLOTILLA_E_CONTENT ||
-					       code == FLOTILLA_E_TOO_MUCH ? "verify"
-									   : NULL;
+			     : unverified(code)	 ? "verify"
+						 : NULL;
 	if (!result || !c->candidate || !m->entry.candidate || m->entry.outcome_sent ||
 	    strcmp(m->entry.rollout, c->model->rollout.id) != 0)
 		return;
@@ -314,8 +326,8 @@ static void report_failure(struct flotilla *f, struct model_state *m, const stru
 
 static int bring(struct flotilla *f, struct model_state *m, const struct choice *c)
 {
-	struct installed *slot = c->candidate ? &m->candidate : &m->stable;
 	struct installed fresh;
+	int64_t floor;
 	char dir[SDK_PATH];
 	if (!trust_fresh(f))
 		return sdk_say(f, FLOTILLA_E_EXPIRED,
@@ -326,12 +338,18 @@ static int bring(struct flotilla *f, struct model_state *m, const struct choice 
 	enter(f, m, c);
 	path_of_dir(f, &c->variant->ref, dir);
 	sweep(f, m, dir);
-	code = install_variant(f, c->variant, &fresh);
+	code = vouch_variant(f, m, c->variant, &floor);
+	if (!code)
+		code = install_variant(f, c->variant, &fresh);
 	if (code) {
 		report_failure(f, m, c, code);
 		return code;
 	}
-	*slot = fresh;
+	fresh.floor = floor;
+	if (c->candidate)
+		m->candidate = fresh;
+	else
+		become_stable(m, &fresh);
 	f->dirty = true;
 	code = state_save(f); /* before the old one goes */
 	if (!code)

@@ -12,6 +12,7 @@
 #include "manifest/attrs.h"
 #include "manifest/bucket.h"
 #include "manifest/doc.h"
+#include "manifest/publishers.h"
 #include "manifest/tuf.h"
 #include "sdk/flotilla.h"
 #include "store/recipe.h"
@@ -27,7 +28,7 @@
 #define SDK_VARIANT 200
 #define SDK_PATH 1024
 #define SDK_DIR_MAX 500 /* of state_dir: models lie below it */
-#define SDK_COUNTERS 24	  /* at least as many as the metric table has */
+#define SDK_COUNTERS 32	  /* at least as many as the metric table has */
 #define SDK_HISTOGRAMS 8
 #define SDK_QUEUE 256	  /* reports that wait to be sent */
 #define SDK_STRIKES 2	  /* deaths while loading before a variant is given up */
@@ -47,6 +48,17 @@ struct installed {
 	char file[MANIFEST_FILE_NAME + 1];
 	char via[16];	    /* "chunks", "full", "cache" */
 	int64_t loaded;	    /* when it was first loaded well; 0: never */
+	int64_t floor;	    /* what its publisher said; it is the model's once this is stable */
+};
+
+/* The publishers that the trusted index names, and the envelope that was read last. */
+struct vouching {
+	struct arena *arena; /* of list */
+	struct publisher_list list;
+	struct digest list_digest;
+	bool known;
+	struct buf envelope;
+	struct digest envelope_digest;
 };
 
 /* This device's part in one rollout. */
@@ -65,6 +77,7 @@ struct entry {
 struct model_state {
 	char name[SDK_NAME];
 	struct installed stable, candidate;
+	int64_t floor; /* highest floor of any that was stable: nothing older is installed */
 	struct entry entry;
 	char given_up[SDK_VARIANT + SDK_NAME]; /* "rollout variant" that failed to load twice */
 	char loading[SDK_VARIANT];	       /* marker: load_begin without load_end */
@@ -101,6 +114,7 @@ struct flotilla {
 	char embedded[DIGEST_HEX]; /* digest of the root from which all that was reached */
 	int64_t index_version;	 /* of the rules that chose class */
 	char class[SDK_NAME];
+	struct vouching vouching;
 	struct arena *manifest_arena;
 	struct manifest manifest;
 	bool has_manifest;
@@ -146,6 +160,18 @@ int trust_open(struct flotilla *f); /* the embedded root, and what was stored */
 int trust_manifest(struct flotilla *f); /* parse the trusted targets */
 bool trust_fresh(const struct flotilla *f); /* whole, and not expired */
 
+/* A file that the index names into buf, of max bytes at most; verified. */
+int trust_target(struct flotilla *f, const char *target, int64_t max, struct buf *buf);
+
+/* ---- vouch.c ---- */
+int vouch_update(struct flotilla *f); /* the list that the trusted index names now */
+void vouch_load(struct flotilla *f);  /* the stored one, when it is still that */
+void vouch_forget(struct flotilla *f);
+/* Whether this variant may be installed: signed by a publisher for this channel, not below the
+ * floor.  *ret_floor: what the publisher says of releases before it; 0 without a publisher. */
+int vouch_variant(struct flotilla *f, struct model_state *m, const struct manifest_variant *v,
+		  int64_t *ret_floor);
+
 /* ---- choose.c ---- */
 struct choice {
 	const struct manifest_variant *variant; /* NULL: nothing fits; why says so */
@@ -165,6 +191,8 @@ int fetch_file(struct flotilla *f, const struct manifest_file *file, const char 
 /* Simulation: read and verify one chunk of it, no more. */
 int fetch_probe(struct flotilla *f, const struct manifest_file *file);
 void fetch_drop(struct flotilla *f);
+/* /v1/KIND/NAME whole, at most buf->max bytes; not verified. */
+int fetch_blob(struct flotilla *f, const char *kind, const struct digest *name, struct buf *buf);
 /* Call each() with the recipe of every file that lies whole in dir, until it returns not 0: that. */
 int fetch_recipes(const char *dir,
 		  int (*each)(void *arg, const char *path, const struct recipe *recipe), void *arg);

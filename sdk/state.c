@@ -111,8 +111,8 @@ static void read_tally(const json_t *object, struct tally *t)
 
 static json_t *installed_json(const struct installed *i)
 {
-	return json_pack("{s:s, s:s, s:s, s:I}", "variant", i->variant, "file", i->file, "via",
-			 i->via, "loaded", (json_int_t)i->loaded);
+	return json_pack("{s:s, s:s, s:s, s:I, s:I}", "variant", i->variant, "file", i->file, "via",
+			 i->via, "loaded", (json_int_t)i->loaded, "floor", (json_int_t)i->floor);
 }
 
 static json_t *entry_json(const struct entry *e)
@@ -127,8 +127,8 @@ static json_t *entry_json(const struct entry *e)
 
 static json_t *model_json(const struct model_state *m)
 {
-	return json_pack("{s:s, s:o, s:o, s:o, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:o, s:o, s:o}",
-			 "name", m->name, "stable", installed_json(&m->stable), "candidate",
+	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:o, s:o, s:o}",
+			 "name", m->name, "floor", (json_int_t)m->floor, "stable", installed_json(&m->stable), "candidate",
 			 installed_json(&m->candidate), "entry", entry_json(&m->entry), "given_up",
 			 m->given_up, "loading", m->loading, "strikes", (json_int_t)m->strikes,
 			 "current", m->current, "window", (json_int_t)m->window, "day",
@@ -159,6 +159,7 @@ static void read_installed(struct flotilla *f, const json_t *object, struct inst
 	read_text(object, "file", i->file, sizeof(i->file));
 	read_text(object, "via", i->via, sizeof(i->via));
 	i->loaded = read_int(object, "loaded");
+	i->floor = read_int(object, "floor");
 	install_place(f, i);
 }
 
@@ -182,6 +183,7 @@ static void read_model(struct flotilla *f, const json_t *object)
 	struct model_state *m = name ? sdk_model(f, name) : NULL;
 	if (!m)
 		return;
+	m->floor = read_int(object, "floor");
 	read_installed(f, json_object_get(object, "stable"), &m->stable);
 	read_installed(f, json_object_get(object, "candidate"), &m->candidate);
 	read_entry(json_object_get(object, "entry"), &m->entry);

@@ -225,7 +225,7 @@ static struct following follow_class(struct flotilla *f, const char *base)
 /* ---- index targets ---- */
 
 /* A file that the index names, verified: its length is the bound of the download. */
-static int get_target(struct flotilla *f, const char *target, struct buf *buf)
+int trust_target(struct flotilla *f, const char *target, int64_t max, struct buf *buf)
 {
 	struct err err;
 	struct tuf_target found;
@@ -234,6 +234,9 @@ static int get_target(struct flotilla *f, const char *target, struct buf *buf)
 	char path[ROLE_PATH + 200], hex[DIGEST_HEX];
 	if (tuf_target_find(&f->index, target, &found, &err))
 		return sdk_fail(f, FLOTILLA_E_MIX, &err);
+	if (found.length > max)
+		return sdk_say(f, FLOTILLA_E_TOO_MUCH, "%s: more than %lld bytes", target,
+			       (long long)max);
 	const char *slash = strrchr(target, '/');
 	const int dir = slash ? (int)(slash + 1 - target) : 0;
 	digest_hex(&found.sha256, hex);
@@ -247,7 +250,7 @@ static int get_target(struct flotilla *f, const char *target, struct buf *buf)
 					    path, status);
 	digest_of(&digest, buf->data ? buf->data : "", buf->len);
 	if (!digest_eq(&digest, &found.sha256))
-		return sdk_say(f, FLOTILLA_E_MIX, "%s: not the bytes that were signed", target);
+		return sdk_say(f, FLOTILLA_E_HASH, "%s: not the bytes that were signed", target);
 	return FLOTILLA_OK;
 }
 
@@ -268,7 +271,7 @@ static int match_class(struct flotilla *f, const char *text, size_t len, char cl
 static int choose_class(struct flotilla *f, char class[SDK_NAME])
 {
 	struct buf rules = BUF_INIT(0);
-	int code = get_target(f, "rules.json", &rules);
+	int code = trust_target(f, "rules.json", CLASS_RULES_BYTES, &rules);
 	if (!code)
 		code = match_class(f, rules.data ? rules.data : "", rules.len, class);
 	buf_done(&rules);
@@ -282,7 +285,7 @@ static int root_digest(struct flotilla *f, const char *class, struct digest *ret
 	struct buf text = BUF_INIT(0);
 	struct err err;
 	snprintf(target, sizeof(target), "roots/%s.json", f->channel);
-	int code = get_target(f, target, &text);
+	int code = trust_target(f, target, TUF_TARGETS_MAX, &text);
 	if (!code) {
 		json_auto_t *document = json_parse(text.data ? text.data : "", text.len, target,
 						   &err);
@@ -384,11 +387,14 @@ static int poll_index(struct flotilla *f)
 	struct following w = follow_index(f);
 	int code = refresh(&w, &changed);
 	following_done(&w);
-	if (code || (!changed && f->class[0]))
-		return code;
-	code = choose_class(f, class);
+	if (!code)
+		code = vouch_update(f);
+	if (!code && !changed && f->class[0])
+		return FLOTILLA_OK;
+	if (!code)
+		code = choose_class(f, class);
 	if (code)
-		f->index_etag[0] = 0; /* the rules are still to be read */
+		f->index_etag[0] = 0; /* its files are still to be read */
 	if (code || !strcmp(class, f->class))
 		return code;
 	leave_class(f);
@@ -420,7 +426,8 @@ bool trust_fresh(const struct flotilla *f)
 static bool needs_index(const struct flotilla *f)
 {
 	/* After a failure too: the class may have been removed. */
-	if (!f->class[0] || !f->index.body[TUF_TARGETS] || f->failures)
+	if (!f->class[0] || !f->index.body[TUF_TARGETS] || !f->vouching.known ||
+	    f->failures)
 		return true;
 	if (tuf_expires(&f->index) <= trusted_now(f))
 		return true;
@@ -496,6 +503,7 @@ static void load_index(struct flotilla *f)
 		tuf_done(&stored);
 	}
 	load_repo(f, &f->index, "index");
+	vouch_load(f);
 }
 
 int trust_open(struct flotilla *f)

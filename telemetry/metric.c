@@ -23,6 +23,7 @@ static const struct metric metrics[] = {
 	{"route.local",	   METRIC_COUNTER,   "requests", false, 0, 0},
 	{"route.cloud",	   METRIC_COUNTER,   "requests", true,	0, 0},
 	{"tokens_out",	   METRIC_COUNTER,   "tokens",	 false, 0, 0},
+	{"refused.floor",  METRIC_COUNTER,   "devices",	 true,	0, 0},
 	{"ttft_ms",	   METRIC_HISTOGRAM, "ms",	 true,	1, 600000},
 	{"load_ms",	   METRIC_HISTOGRAM, "ms",	 true,	1, 600000},
 	{"decode_mtps",	   METRIC_HISTOGRAM, "milli-tokens/s", false, 1, 10000000},

@@ -180,8 +180,9 @@ static json_t *index_content(struct fake_server *s)
 	struct err err = {0};
 	json_t *targets = json_object();
 	derive(s, &s->index, KEY_RULES, s->index.generation[KEY_RULES], &rules);
-	add_target(s, targets, "publishers.json",
-		   json_pack("{s:i, s:[]}", "schema", 1, "publishers"));
+	json_t *publishers = json_parse(s->publishers, strlen(s->publishers), "publishers", &err);
+	must(publishers != NULL, "publishers", &err);
+	add_target(s, targets, "publishers.json", publishers);
 	add_target(s, targets, "roots/stable.json", roots_json(s));
 	return json_pack("{s:o, s:o}", "targets", targets, "delegations",
 			 tuf_delegations_json(&(struct tuf_key_set){&rules.public, 1, 1},
@@ -459,6 +460,7 @@ struct fake_server *fake_server_new(void)
 	memset(s->seed.bytes, 7, sizeof(s->seed.bytes));
 	s->rules = RULES;
 	s->rules_version = 1;
+	s->publishers = "{\"schema\":1,\"publishers\":[]}";
 	add_root(s, &s->index, NULL);
 	fake_class_add(s, "phone");
 	fake_publish_index(s);
@@ -485,4 +487,36 @@ struct flotilla_options fake_options(struct fake_server *s, const char *state_di
 		.no_delay = 1,
 		.enter_after_s = 1,
 	};
+}
+
+/* ---- publishers ---- */
+
+void fake_envelope(struct fake_server *s, const struct manifest_variant *variant,
+		   const struct buf *envelope)
+{
+	struct manifest_variant *v = &s->variants[variant - s->variants];
+	digest_of(&v->attest, envelope->data, envelope->len);
+	v->has_attest = true;
+	put_named(s, "attest", &v->attest, envelope);
+}
+
+void fake_attest(struct fake_server *s, const struct manifest_variant *variant,
+		 const struct attest *attest, const struct sign_key *key)
+{
+	struct attest_file files[FAKE_FILES];
+	struct err err = {0};
+	struct attest a = *attest;
+	struct manifest_variant *v = &s->variants[variant - s->variants];
+	AUTO_BUF struct buf envelope = BUF_INIT(DSSE_MAX);
+	for (unsigned i = 0; i < v->file_count; i++)
+		files[i] = (struct attest_file){v->files[i].name, v->files[i].sha256};
+	a.model = v->ref.model;
+	a.release = v->ref.release;
+	a.tier = v->ref.tier;
+	a.format = v->format;
+	a.requires = v->requires;
+	a.files = files;
+	a.file_count = v->file_count;
+	must(!attest_sign(&a, key, &envelope, &err), "attest", &err);
+	fake_envelope(s, variant, &envelope);
 }

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "manifest/attest.h"
 #include "manifest/doc.h"
 #include "manifest/keys.h"
 #include "manifest/tuf.h"
@@ -92,6 +93,7 @@ struct fake_server {
 	unsigned variant_count;
 	const char *rules; /* JSON, without "version" */
 	int64_t rules_version;
+	const char *publishers; /* JSON; changes with the next fake_publish_index() */
 
 	struct fake_doc docs[FAKE_DOCS];
 	unsigned doc_count;
@@ -128,6 +130,13 @@ const struct manifest_variant *fake_variant(struct fake_server *server, const ch
 					    const char *pieces);
 /* Another file of the variant that was made last. */
 void fake_variant_file(struct fake_server *server, const char *name, const char *pieces);
+/* A publisher's word for the variant: its envelope is served and named by what is published from now
+ * on.  attest: its counter, floor and channels; the rest is the variant's. */
+void fake_attest(struct fake_server *server, const struct manifest_variant *variant,
+		 const struct attest *attest, const struct sign_key *key);
+/* The same with an envelope that somebody else made. */
+void fake_envelope(struct fake_server *server, const struct manifest_variant *variant,
+		   const struct buf *envelope);
 /* What a file of these pieces holds; len is strlen(pieces) * FAKE_PIECE. */
 void fake_content(const char *pieces, uint8_t *out);
 

@@ -220,9 +220,9 @@ END_TEST
 
 START_TEST(test_sdk_trust_refuses_altered_children)
 {
-	altered(".snapshot.json", 60, FLOTILLA_E_MIX);
-	altered(".targets.json", 60, FLOTILLA_E_MIX);
-	altered(".targets.json", 900, FLOTILLA_E_MIX);
+	altered(".snapshot.json", 60, FLOTILLA_E_HASH);
+	altered(".targets.json", 60, FLOTILLA_E_HASH);
+	altered(".targets.json", 900, FLOTILLA_E_HASH);
 }
 END_TEST
 
@@ -236,7 +236,7 @@ START_TEST(test_sdk_trust_refuses_documents_of_another_publication)
 	publish_new(&t);
 	fake_break(t.s, (struct fake_fault){.match = ".targets.json", .bytes = before.bytes,
 					    .len = before.len});
-	refuses(&t, FLOTILLA_E_MIX);
+	refuses(&t, FLOTILLA_E_HASH);
 	recovers(&t);
 	free(before.bytes);
 }
@@ -289,7 +289,7 @@ START_TEST(test_sdk_trust_refuses_altered_index_file)
 	fake_publish(t.s, t.phone);
 	fake_break(t.s, (struct fake_fault){.match = "index/targets/", .flip = true,
 					    .flip_at = 3});
-	polls(&t, FLOTILLA_E_MIX);
+	polls(&t, FLOTILLA_E_HASH);
 	fake_break(t.s, (struct fake_fault){.match = "index/targets/", .extra = 100});
 	polls(&t, FLOTILLA_E_TOO_MUCH);
 	runs(&t, t.old);

@@ -67,7 +67,7 @@ START_TEST(test_tuf_rules_need_the_delegated_key)
 	repo_accept(&trust, &repo, TUF_ROOT, TUF_SNAPSHOT, NOW);
 	repo_refuse(&trust, TUF_RULES, &repo.doc[TUF_RULES], NOW, TUF_ORDER);
 	repo_accept(&trust, &repo, TUF_TARGETS, TUF_TARGETS, NOW);
-	repo_refuse(&trust, TUF_RULES, &repo.doc[TUF_RULES], NOW, TUF_THRESHOLD);
+	repo_refuse(&trust, TUF_RULES, &repo.doc[TUF_RULES], NOW, TUF_UNSIGNED);
 }
 END_TEST
 
@@ -116,10 +116,10 @@ START_TEST(test_tuf_another_class_does_not_verify)
 	repo_init(&a, "a", false);
 	repo_init(&b, "b", false);
 	repo_accept(&trust, &a, TUF_ROOT, TUF_ROOT, NOW);
-	repo_refuse(&trust, TUF_TIMESTAMP, &b.doc[TUF_TIMESTAMP], NOW, TUF_THRESHOLD);
+	repo_refuse(&trust, TUF_TIMESTAMP, &b.doc[TUF_TIMESTAMP], NOW, TUF_UNSIGNED);
 	repo_sign(&b.doc[TUF_ROOT], repo_root_body(&b.keys, 2, LATER, 0, 0), &b.keys, KEY_ROOT, 0,
 		  2);
-	repo_refuse(&trust, TUF_ROOT, &b.doc[TUF_ROOT], NOW, TUF_THRESHOLD);
+	repo_refuse(&trust, TUF_ROOT, &b.doc[TUF_ROOT], NOW, TUF_UNSIGNED);
 }
 END_TEST
 
@@ -280,7 +280,7 @@ START_TEST(test_tuf_roots_chain_and_rotate_every_key)
 	repo_refuse(&trust, TUF_TIMESTAMP, &repo.doc[TUF_TIMESTAMP], NOW, TUF_EXPIRED);
 	repo_sign(&repo.doc[TUF_ROOT], repo_root_body(keys, 3, LATER, 1, 1), keys, KEY_ROOT, 1, 2);
 	repo_accept(&trust, &repo, TUF_ROOT, TUF_ROOT, NOW);
-	repo_refuse(&trust, TUF_TIMESTAMP, &repo.doc[TUF_TIMESTAMP], NOW, TUF_THRESHOLD);
+	repo_refuse(&trust, TUF_TIMESTAMP, &repo.doc[TUF_TIMESTAMP], NOW, TUF_UNSIGNED);
 	repo_publish(&repo, 1, 1, false, LATER); /* fast-forward recovery: back to version 1 */
 	repo_accept(&trust, &repo, TUF_TIMESTAMP, TUF_TARGETS, NOW);
 }
@@ -326,7 +326,7 @@ START_TEST(test_tuf_new_targets_keys_forget_only_targets)
 	repo_accept(&trust, &repo, TUF_ROOT, TUF_ROOT, NOW);
 	ck_assert_ptr_null(trust.body[TUF_TARGETS]);
 	ck_assert_ptr_nonnull(trust.body[TUF_SNAPSHOT]);
-	repo_refuse(&trust, TUF_TARGETS, &repo.doc[TUF_TARGETS], NOW, TUF_THRESHOLD);
+	repo_refuse(&trust, TUF_TARGETS, &repo.doc[TUF_TARGETS], NOW, TUF_UNSIGNED);
 }
 END_TEST
 
@@ -538,7 +538,7 @@ START_TEST(test_tuf_a_changed_byte_is_noticed)
 	char *at = strstr(root->data, "\"version\":1");
 	ck_assert_ptr_nonnull(at);
 	at[10] = '2';
-	repo_refuse(&trust, TUF_ROOT, root, NOW, TUF_THRESHOLD);
+	repo_refuse(&trust, TUF_ROOT, root, NOW, TUF_UNSIGNED);
 }
 END_TEST
 
