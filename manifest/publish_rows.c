@@ -1,0 +1,192 @@
+/* Rows of repositories and documents, and the way of a change from begin to commit and swap. */
+#include "manifest/publish_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off */
+static const char *const sql[PQ_COUNT] = {
+	[PQ_REPO_GET] =
+		"SELECT root, targets, snapshot, timestamp, content, resign_targets, resign_timestamp"
+		" FROM repos WHERE repo = $repo",
+	[PQ_REPO_PUT] =
+		"INSERT INTO repos (repo, channel, class, root, targets, snapshot, timestamp, content,"
+		" resign_targets, resign_timestamp) VALUES ($repo, $channel, $class, $root, $targets,"
+		" $snapshot, $timestamp, $content, $resign_targets, $resign_timestamp)"
+		" ON CONFLICT (repo) DO UPDATE SET root = excluded.root, targets = excluded.targets,"
+		" snapshot = excluded.snapshot, timestamp = excluded.timestamp,"
+		" content = excluded.content, resign_targets = excluded.resign_targets,"
+		" resign_timestamp = excluded.resign_timestamp",
+	[PQ_REPO_DUE] =
+		"SELECT channel, class FROM repos WHERE resign_targets <= $now"
+		" OR resign_timestamp <= $now ORDER BY resign_timestamp LIMIT $limit",
+	[PQ_REPO_LIST] =
+		"SELECT repo, channel, class, root, targets, snapshot, timestamp, resign_targets,"
+		" resign_timestamp FROM repos ORDER BY repo",
+	[PQ_DOC_PUT] =
+		"INSERT INTO documents (repo, role, version, path, bytes, created, expires)"
+		" VALUES ($repo, $role, $version, $path, $bytes, $created, $expires)"
+		" ON CONFLICT (repo, role, version) DO UPDATE SET bytes = excluded.bytes,"
+		" created = excluded.created, expires = excluded.expires",
+	[PQ_DOC_ALL] =
+		"SELECT repo, role, version, path, bytes, expires FROM documents"
+		" ORDER BY repo, role, version",
+	[PQ_DOC_FORGET] =
+		"DELETE FROM documents WHERE repo = $repo AND role <> 'root' AND expires < $before",
+	[PQ_FIRST_ROOT] =
+		"SELECT r.class, d.bytes FROM repos r JOIN documents d ON d.repo = r.repo"
+		" WHERE r.channel = $channel AND d.role = 'root' AND d.version = 1",
+};
+/* clang-format on */
+const struct sql_set publish_sql = {"publish", sql, PQ_COUNT};
+
+/* ---- rows ---- */
+
+static void repo_name(char out[static REPO_NAME], const char *channel, const char *class)
+{
+	if (channel)
+		snprintf(out, REPO_NAME, "c/%s/%s", channel, class);
+	else
+		snprintf(out, REPO_NAME, INDEX_REPO);
+}
+
+static int repo_get(struct making *m, const char *channel, const char *class)
+{
+	struct repo *r = &m->repo;
+	*r = (struct repo){.channel = channel, .class = class};
+	repo_name(r->name, channel, class);
+	STMT(q, m->db, &publish_sql, PQ_REPO_GET);
+	stmt_text(q, "$repo", r->name);
+	const int got = stmt_step(q, m->err);
+	if (got <= 0)
+		return got;
+	r->root = stmt_col_int(q, 0);
+	r->targets = stmt_col_int(q, 1);
+	r->snapshot = stmt_col_int(q, 2);
+	r->timestamp = stmt_col_int(q, 3);
+	r->resign_targets = stmt_col_int(q, 5);
+	r->resign_timestamp = stmt_col_int(q, 6);
+	return stmt_col_digest(q, 4, &r->content, m->err);
+}
+
+static int repo_put(struct making *m)
+{
+	const struct repo *r = &m->repo;
+	STMT(q, m->db, &publish_sql, PQ_REPO_PUT);
+	stmt_text(q, "$repo", r->name);
+	stmt_text(q, "$channel", r->channel);
+	stmt_text(q, "$class", r->class);
+	stmt_int(q, "$root", r->root);
+	stmt_int(q, "$targets", r->targets);
+	stmt_int(q, "$snapshot", r->snapshot);
+	stmt_int(q, "$timestamp", r->timestamp);
+	stmt_digest(q, "$content", &r->content);
+	stmt_int(q, "$resign_targets", r->resign_targets);
+	stmt_int(q, "$resign_timestamp", r->resign_timestamp);
+	return stmt_run(q, m->err);
+}
+
+int making_doc_put(struct making *m, const char *role, int64_t version, const char *path,
+		   const void *bytes, size_t len, int64_t expires)
+{
+	STMT(q, m->db, &publish_sql, PQ_DOC_PUT);
+	stmt_text(q, "$repo", m->repo.name);
+	stmt_text(q, "$role", role);
+	stmt_int(q, "$version", version);
+	stmt_text(q, "$path", path);
+	stmt_blob(q, "$bytes", bytes, len);
+	stmt_int(q, "$created", m->now);
+	stmt_int(q, "$expires", expires);
+	return stmt_run(q, m->err);
+}
+
+int making_add_doc(struct making *m, const char *path, const void *bytes, size_t len,
+		   enum doc_cache cache, int64_t expires)
+{
+	struct doc *doc = doc_new(path, bytes, len, cache, expires);
+	if (!doc || m->change->count == CHANGE_DOCS) {
+		doc_unref(doc);
+		return err_nomem(m->err);
+	}
+	if (m->p->on_doc)
+		m->p->on_doc(m->p->on_doc_arg, doc);
+	m->change->docs[m->change->count++] = doc;
+	return 0;
+}
+
+/* ---- into the snapshot ---- */
+
+void change_free(void *arg)
+{
+	struct change *change = arg;
+	for (unsigned i = 0; i < change->count; i++)
+		doc_unref(change->docs[i]);
+	free(change);
+}
+
+/* After the commit: what was signed becomes visible.  Without memory the old documents stay until
+ * the next change or restart; they are valid, and the rows are kept. */
+void change_apply(void *arg)
+{
+	struct change *change = arg;
+	struct publisher *p = change->publisher;
+	struct snapshot *next = snapshot_with(p->current, change->repo, change->docs,
+					      change->count, change->now);
+	change->count = 0;
+	change_free(change);
+	if (!next)
+		return;
+	pthread_mutex_lock(&p->lock);
+	struct snapshot *old = p->current;
+	p->current = next;
+	p->stats.swaps++;
+	pthread_mutex_unlock(&p->lock);
+	atomic_fetch_add(&p->generation, 1);
+	snapshot_unref(old);
+}
+
+int making_change_new(struct making *m)
+{
+	m->change = calloc(1, sizeof(*m->change));
+	if (!m->change)
+		return err_nomem(m->err);
+	m->change->publisher = m->p;
+	m->change->now = m->now;
+	memcpy(m->change->repo, m->repo.name, sizeof(m->change->repo));
+	return 0;
+}
+
+int making_begin(struct making *m, struct publisher *p, struct db *db, const char *channel,
+		 const char *class, struct err *err)
+{
+	*m = (struct making){.p = p, .db = db, .now = clock_s(p->clock), .err = err};
+	return repo_get(m, channel, class) ? -1 : making_change_new(m);
+}
+
+static int forget_old(struct making *m)
+{
+	STMT(q, m->db, &publish_sql, PQ_DOC_FORGET);
+	stmt_text(q, "$repo", m->repo.name);
+	stmt_int(q, "$before", m->now);
+	return stmt_run(q, m->err);
+}
+
+static int remember_time(struct making *m)
+{
+	char text[32];
+	m->p->last_signed = m->now;
+	snprintf(text, sizeof(text), "%lld", (long long)m->now);
+	return db_meta_set(m->db, "last_signed", text, m->err);
+}
+
+/* Ends making_begin(): bad, or the row is written and the swap arranged. */
+int making_finish(struct making *m, int bad)
+{
+	if (bad || !m->change->count || repo_put(m) || forget_old(m) || remember_time(m)) {
+		const bool nothing = !bad && !m->change->count;
+		change_free(m->change);
+		return nothing ? 0 : -1;
+	}
+	return db_after_commit(m->db, change_apply, change_free, m->change, m->err);
+}

@@ -1,0 +1,183 @@
+#include "manifest/publish_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CLOCK_SLACK_MS 3600000 /* wall and monotonic clock may part by this */
+
+/* ---- the clock guard ---- */
+
+static void set_doubt(struct publisher *p, const char *text)
+{
+	pthread_mutex_lock(&p->lock);
+	snprintf(p->doubt, sizeof(p->doubt), "%s", text);
+	p->stats.refusals += text[0] != 0;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Time that jumped must not be signed: a device would believe it. */
+int publisher_check_clock(struct publisher *p, int64_t now, struct err *err)
+{
+	const int64_t wall = clock_wall_ms() - p->wall_ms;
+	const int64_t apart = llabs(wall - (clock_monotonic_ms() - p->monotonic_ms));
+	if (apart > CLOCK_SLACK_MS)
+		err_set(err, ERR_CONFLICT,
+			"refusing to sign: the wall clock has moved %lld s against the monotonic one;"
+			" set it right and restart",
+			(long long)(apart / 1000));
+	else if (now < p->last_signed - CLOCK_SLACK_MS / 1000)
+		err_set(err, ERR_CONFLICT,
+			"refusing to sign: the clock is %lld s before the last signature; set it right",
+			(long long)(p->last_signed - now));
+	else {
+		set_doubt(p, "");
+		return 0;
+	}
+	set_doubt(p, err->text);
+	return -1;
+}
+
+bool publisher_clock_doubt(struct publisher *p, char out[static 200])
+{
+	pthread_mutex_lock(&p->lock);
+	memcpy(out, p->doubt, sizeof(p->doubt));
+	pthread_mutex_unlock(&p->lock);
+	return out[0] != 0;
+}
+
+/* ---- the publisher ---- */
+
+int publisher_new(struct publisher **ret_publisher, const struct keystore *keys,
+		  const struct clock *clock, struct err *err)
+{
+	struct publisher *p = calloc(1, sizeof(*p));
+	if (!p)
+		return err_nomem(err);
+	p->current = snapshot_new();
+	if (!p->current) {
+		free(p);
+		return err_nomem(err);
+	}
+	p->keys = *keys;
+	p->clock = clock;
+	p->wall_ms = clock_wall_ms();
+	p->monotonic_ms = clock_monotonic_ms();
+	pthread_mutex_init(&p->lock, NULL);
+	*ret_publisher = p;
+	return 0;
+}
+
+void publisher_free(struct publisher *p)
+{
+	if (!p)
+		return;
+	snapshot_unref(p->current);
+	keystore_done(&p->keys);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+void publisher_on_doc(struct publisher *p, void (*fn)(void *arg, struct doc *doc), void *arg)
+{
+	p->on_doc = fn;
+	p->on_doc_arg = arg;
+}
+
+/* Whether a later row of the same role follows: then only its numbered name is served. */
+static int load_row(struct making *m, struct stmt *q)
+{
+	size_t len;
+	const char *path = stmt_col_text(q, 3), *role = stmt_col_text(q, 1);
+	const void *bytes = stmt_col_blob(q, 4, &len);
+	const int64_t expires = stmt_col_int(q, 5);
+	char plain[512];
+	if (!strcmp(role, "timestamp"))
+		return making_add_doc(m, path, bytes, len, DOC_SHORT, expires);
+	if (making_add_doc(m, path, bytes, len, DOC_IMMUTABLE, expires))
+		return -1;
+	if (strcmp(role, "targets") || !strcmp(m->repo.name, INDEX_REPO))
+		return 0;
+	/* Rows come in order of version: the last one stays under the plain name. */
+	snprintf(plain, sizeof(plain), "/v1/%s/manifest.json", m->repo.name);
+	for (unsigned i = 0; i < m->change->count; i++)
+		if (!strcmp(m->change->docs[i]->path, plain)) {
+			doc_unref(m->change->docs[i]);
+			m->change->docs[i] = m->change->docs[--m->change->count];
+		}
+	return making_add_doc(m, plain, bytes, len, DOC_SHORT, expires - KEEP_S);
+}
+
+static int load_change(struct making *m, const char *repo)
+{
+	if (m->change)
+		change_apply(m->change);
+	m->change = calloc(1, sizeof(*m->change));
+	if (!m->change)
+		return err_nomem(m->err);
+	m->change->publisher = m->p;
+	snprintf(m->change->repo, sizeof(m->change->repo), "%s", repo);
+	snprintf(m->repo.name, sizeof(m->repo.name), "%s", repo);
+	return 0;
+}
+
+static int load_last_signed(struct publisher *p, struct db *db, struct err *err)
+{
+	char text[32];
+	if (!db_meta_get(db, "last_signed", text, sizeof(text), err)) {
+		p->last_signed = strtoll(text, NULL, 10);
+		return 0;
+	}
+	return err->status == ERR_NOT_FOUND ? 0 : -1;
+}
+
+int publisher_load(struct publisher *p, struct db *db, struct err *err)
+{
+	struct making m = {.p = p, .db = db, .err = err};
+	STMT(q, db, &publish_sql, PQ_DOC_ALL);
+	int got;
+	while ((got = stmt_step(q, err)) > 0) {
+		const char *repo = stmt_col_text(q, 0);
+		const bool full = m.change && m.change->count + 2 > CHANGE_DOCS;
+		if ((!m.change || full || strcmp(m.repo.name, repo)) && load_change(&m, repo))
+			return -1;
+		if (load_row(&m, q)) {
+			change_free(m.change);
+			return -1;
+		}
+	}
+	if (m.change)
+		change_apply(m.change);
+	return got < 0 ? -1 : load_last_signed(p, db, err);
+}
+
+struct snapshot *publisher_snapshot(struct publisher *p)
+{
+	pthread_mutex_lock(&p->lock);
+	struct snapshot *snapshot = snapshot_ref(p->current);
+	pthread_mutex_unlock(&p->lock);
+	return snapshot;
+}
+
+uint64_t publisher_generation(const struct publisher *p)
+{
+	return atomic_load(&p->generation);
+}
+
+void publisher_stats(struct publisher *p, struct publisher_stats *ret_stats)
+{
+	struct snapshot *snapshot = publisher_snapshot(p);
+	pthread_mutex_lock(&p->lock);
+	*ret_stats = p->stats;
+	pthread_mutex_unlock(&p->lock);
+	ret_stats->documents = snapshot_documents(snapshot);
+	ret_stats->repositories = snapshot_repositories(snapshot);
+	const int64_t first = snapshot_first_expiry(snapshot);
+	ret_stats->first_expiry = first == INT64_MAX ? 0 : first;
+	snapshot_unref(snapshot);
+}
+
+bool publisher_development(const struct publisher *p)
+{
+	return p->keys.development;
+}
