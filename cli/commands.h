@@ -12,6 +12,7 @@ enum {
 	FLEET_COMMANDS = 1,
 	TOKEN_COMMANDS = 3,
 	KEYS_COMMANDS = 7,
+	CEREMONY_COMMANDS = 7,
 	MANIFEST_COMMANDS = 3,
 	SIMULATE_COMMANDS = 1,
 	DOCTOR_COMMANDS = 1
@@ -24,6 +25,7 @@ extern const struct command rollout_commands[ROLLOUT_COMMANDS];
 extern const struct command fleet_commands[FLEET_COMMANDS];
 extern const struct command token_commands[TOKEN_COMMANDS];
 extern const struct command keys_commands[KEYS_COMMANDS];
+extern const struct command ceremony_commands[CEREMONY_COMMANDS];
 extern const struct command manifest_commands[MANIFEST_COMMANDS];
 extern const struct command simulate_commands[SIMULATE_COMMANDS];
 extern const struct command doctor_commands[DOCTOR_COMMANDS];

@@ -16,6 +16,8 @@ enum {
 	Q_ACTIVE,
 	Q_LIST,
 	Q_SERVED,
+	Q_PREPARE,
+	Q_PENDING,
 	Q_COUNT
 };
 /* clang-format off */
@@ -36,6 +38,11 @@ static const char *const sql[Q_COUNT] = {
 	[Q_LIST] = "SELECT name, settings, version, removed FROM classes ORDER BY name",
 	[Q_SERVED] =
 		"SELECT name FROM classes WHERE removed IS NULL OR removed > $since ORDER BY name",
+	/* removed at 0: it has never been there. */
+	[Q_PREPARE] =
+		"INSERT INTO classes (name, settings, version, created, removed)"
+		" VALUES ($name, $settings, 1, $now, 0)",
+	[Q_PENDING] = "SELECT name FROM classes WHERE removed = 0 ORDER BY name",
 };
 /* clang-format on */
 const struct sql_set class_sql = {"class", sql, Q_COUNT};
@@ -201,7 +208,9 @@ static int append_class(struct stmt *q, json_t *items, struct err *err)
 		return -1;
 	json_t *item = json_pack("{s:s, s:o, s:I, s:s}", "name", stmt_col_text(q, 0), "settings",
 				 settings, "version", (json_int_t)stmt_col_int(q, 2), "state",
-				 stmt_col_null(q, 3) ? "active" : "removed");
+				 stmt_col_null(q, 3)	? "active"
+				 : stmt_col_int(q, 3) ? "removed"
+						      : "pending");
 	return json_array_append_new(items, item) ? err_nomem(err) : 0;
 }
 
@@ -219,25 +228,37 @@ int class_list(struct db *db, json_t **ret_items, struct err *err)
 	return 0;
 }
 
-int class_each(struct db *db, int64_t now, int (*fn)(void *arg, const char *name, struct err *err),
-	       void *arg, struct err *err)
+/* fn may ask for classes itself: the statement is free again by then. */
+static int each_name(struct stmt *q, int (*fn)(void *arg, const char *name, struct err *err),
+		     void *arg, struct err *err)
 {
 	json_auto_t *names = json_array();
 	size_t i;
 	json_t *name;
 	int got;
-	{
-		STMT(q, db, &class_sql, Q_SERVED);
-		stmt_int(q, "$since", now - CLASS_REMOVED_S);
-		while ((got = stmt_step(q, err)) > 0)
-			if (json_array_append_new(names, json_string(stmt_col_text(q, 0))))
-				return err_nomem(err);
-	}
-	/* fn may ask for classes itself: the statement is free again. */
+	while ((got = stmt_step(q, err)) > 0)
+		if (json_array_append_new(names, json_string(stmt_col_text(q, 0))))
+			return err_nomem(err);
+	stmt_reset(q);
 	json_array_foreach (names, i, name)
 		if (!got && fn(arg, json_string_value(name), err))
 			return -1;
 	return got;
+}
+
+int class_each(struct db *db, int64_t now, int (*fn)(void *arg, const char *name, struct err *err),
+	       void *arg, struct err *err)
+{
+	STMT(q, db, &class_sql, Q_SERVED);
+	stmt_int(q, "$since", now - CLASS_REMOVED_S);
+	return each_name(q, fn, arg, err);
+}
+
+int class_each_pending(struct db *db, int (*fn)(void *arg, const char *name, struct err *err),
+		       void *arg, struct err *err)
+{
+	STMT(q, db, &class_sql, Q_PENDING);
+	return each_name(q, fn, arg, err);
 }
 
 /* ---- rules ---- */
@@ -268,7 +289,8 @@ static int current_version(struct db *db, int64_t *ret, struct err *err)
 	return 0;
 }
 
-static int add_class(struct db *db, const char *name, int64_t now, struct err *err)
+static int insert_class(struct db *db, int statement, const char *name, int64_t now,
+			struct err *err)
 {
 	struct class_settings settings;
 	settings_default(&settings);
@@ -276,12 +298,25 @@ static int add_class(struct db *db, const char *name, int64_t now, struct err *e
 	char *text = object ? json_text(object) : NULL;
 	if (!text)
 		return err_nomem(err);
-	STMT(q, db, &class_sql, Q_ADD);
+	STMT(q, db, &class_sql, statement);
 	stmt_text(q, "$name", name);
 	stmt_text(q, "$settings", text);
 	stmt_int(q, "$now", now);
 	free(text);
 	return stmt_run(q, err);
+}
+
+int class_prepare(struct db *db, const char *name, int64_t now, struct err *err)
+{
+	bool known;
+	if (!json_name_ok(name))
+		return err_set(err, ERR_INVALID, "name: must be lower-case letters, digits, '.', '_', "
+						 "'-', at most 64");
+	if (class_known(db, name, &known, err))
+		return -1;
+	if (known)
+		return err_set(err, ERR_CONFLICT, "class %s exists already", name);
+	return insert_class(db, Q_PREPARE, name, now, err);
 }
 
 /* Exactly the classes that the rules name are active. */
@@ -293,7 +328,7 @@ static int set_classes(struct db *db, const struct class_rules *rules, int64_t n
 	if (stmt_run(q, err))
 		return -1;
 	for (unsigned i = 0; i < rules->count; i++)
-		if (add_class(db, rules->rules[i].class, now, err))
+		if (insert_class(db, Q_ADD, rules->rules[i].class, now, err))
 			return -1;
 	return 0;
 }

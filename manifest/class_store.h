@@ -53,11 +53,18 @@ int class_put(struct db *db, const char *name, const json_t *object, int64_t if_
 int class_known(struct db *db, const char *name, bool *ret_known, struct err *err) CHECKED;
 /* Whether rules lead to it; a removed one is served on for a while, but nothing new goes there. */
 int class_active(struct db *db, const char *name, bool *ret_active, struct err *err) CHECKED;
-/* [{name, settings, version, state: "active"|"removed"}]. */
+/* [{name, settings, version, state: "active"|"pending"|"removed"}]. */
 int class_list(struct db *db, json_t **ret_items, struct err *err) CHECKED;
 /* Names of all that are served: active, or removed less than CLASS_REMOVED_S ago. */
 int class_each(struct db *db, int64_t now, int (*fn)(void *arg, const char *name, struct err *err),
 	       void *arg, struct err *err) CHECKED;
+
+/* Make a class that no rule leads to yet, so that its roots can be signed first.  ERR_CONFLICT when
+ * it exists. */
+int class_prepare(struct db *db, const char *name, int64_t now, struct err *err) CHECKED;
+/* Names of those. */
+int class_each_pending(struct db *db, int (*fn)(void *arg, const char *name, struct err *err),
+		       void *arg, struct err *err) CHECKED;
 
 /* Rules version 1: one catch-all class "default". */
 int class_init(struct db *db, int64_t now, struct err *err) CHECKED;

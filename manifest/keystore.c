@@ -13,6 +13,8 @@
 
 #define PATH_BYTES 4096
 #define SMALL_FILE 256
+#define ONLINE_SEED "keys/online.seed"
+#define NEXT_SEED "keys/online.next.seed"
 
 static const char *path_of(char out[static PATH_BYTES], const char *data_dir, const char *name)
 {
@@ -80,7 +82,7 @@ int keystore_init(const char *data_dir, bool development, struct err *err)
 {
 	char dir[PATH_BYTES], online[PATH_BYTES], root[PATH_BYTES], epoch[PATH_BYTES];
 	path_of(dir, data_dir, "keys");
-	path_of(online, data_dir, "keys/online.seed");
+	path_of(online, data_dir, ONLINE_SEED);
 	path_of(root, data_dir, "keys/root.seed");
 	path_of(epoch, data_dir, "epoch");
 	if (file_mkdirs(dir, 0700, err) || need_seed(online, err) || write_epoch(epoch, err))
@@ -88,25 +90,88 @@ int keystore_init(const char *data_dir, bool development, struct err *err)
 	return development ? need_seed(root, err) : 0;
 }
 
+/* The next seed, when there is one that is not in use already. */
+static int load_next(struct keystore *keys, struct err *err)
+{
+	char path[PATH_BYTES];
+	path_of(path, keys->data_dir, NEXT_SEED);
+	if (access(path, F_OK))
+		return 0;
+	if (keystore_seed_read(path, &keys->next, err))
+		return -1;
+	keys->rotating = sodium_memcmp(&keys->next, &keys->online, sizeof(keys->next)) != 0;
+	return 0;
+}
+
+static int load(struct keystore *keys, const char *online_file, struct err *err)
+{
+	char path[PATH_BYTES];
+	keys->elsewhere = online_file && online_file[0];
+	if (keystore_seed_read(keys->elsewhere ? online_file
+					       : path_of(path, keys->data_dir, ONLINE_SEED),
+			       &keys->online, err) ||
+	    load_next(keys, err))
+		return -1;
+	path_of(path, keys->data_dir, "keys/root.seed");
+	keys->development = !access(path, F_OK);
+	if (keys->development && keystore_seed_read(path, &keys->root, err))
+		return -1;
+	return read_epoch(path_of(path, keys->data_dir, "epoch"), &keys->epoch, err);
+}
+
 int keystore_load(struct keystore *keys, const char *data_dir, const char *online_file,
 		  struct err *err)
 {
-	char path[PATH_BYTES];
-	struct keystore loaded = {.development = false};
-	if (!online_file || !online_file[0])
-		online_file = path_of(path, data_dir, "keys/online.seed");
-	if (keystore_seed_read(online_file, &loaded.online, err))
+	AUTO_KEYSTORE struct keystore loaded = {.development = false};
+	if (strlen(data_dir) >= sizeof(loaded.data_dir))
+		return err_set(err, ERR_INVALID, "data_dir: at most %zu bytes",
+			       sizeof(loaded.data_dir) - 1);
+	memcpy(loaded.data_dir, data_dir, strlen(data_dir));
+	if (load(&loaded, online_file, err))
 		return -1;
-	path_of(path, data_dir, "keys/root.seed");
-	loaded.development = !access(path, F_OK);
-	if ((loaded.development && keystore_seed_read(path, &loaded.root, err)) ||
-	    read_epoch(path_of(path, data_dir, "epoch"), &loaded.epoch, err)) {
-		keystore_done(&loaded);
-		return -1;
-	}
 	*keys = loaded;
-	sodium_memzero(&loaded, sizeof(loaded));
 	return 0;
+}
+
+int keystore_rotate(struct keystore *keys, struct err *err)
+{
+	char path[PATH_BYTES];
+	if (keys->rotating)
+		return err_set(err, ERR_CONFLICT,
+			       "a rotation is under way: export, sign and import its roots first");
+	path_of(path, keys->data_dir, NEXT_SEED);
+	/* One that is in use already is only a copy of a seed that lies elsewhere. */
+	if (keys->elsewhere && !access(path, F_OK) && unlink(path))
+		return err_sys(err, "cannot remove %s", path);
+	if (keystore_seed_make(path, err))
+		return -1;
+	return load_next(keys, err);
+}
+
+int keystore_settle(struct keystore *keys, struct err *err)
+{
+	char from[PATH_BYTES], to[PATH_BYTES];
+	if (!keys->rotating || keys->elsewhere)
+		return 0;
+	path_of(from, keys->data_dir, NEXT_SEED);
+	path_of(to, keys->data_dir, ONLINE_SEED);
+	if (file_commit(-1, from, to, err))
+		return -1;
+	keys->online = keys->next;
+	keys->rotating = false;
+	return 0;
+}
+
+const struct key_seed *keystore_newest(const struct keystore *keys)
+{
+	return keys->rotating ? &keys->next : &keys->online;
+}
+
+void keystore_seed_id(const struct key_seed *seed, struct digest *ret_id)
+{
+	AUTO_SIGN_KEY struct sign_key key;
+	key_derive(&key, seed, &(struct key_use){.role = KEY_RULES});
+	*ret_id = key.public.id;
 }
 
 void keystore_done(struct keystore *keys)

@@ -1,5 +1,6 @@
 /* keystore.h -- the seeds and the epoch on disk.
  *   keys/online.seed  0600, 64 hex digits: keys of timestamp, snapshot, targets and rules
+ *   keys/online.next.seed  the same while a rotation is under way
  *   keys/root.seed    0600, only with development keys: roots are signed at once, and loudly
  *   epoch             raised when a backup was restored; kept outside the database
  * Secrets stay in struct keystore and are wiped by keystore_done().
@@ -15,8 +16,11 @@
 #include <stdint.h>
 
 struct keystore {
-	struct key_seed online, root; /* secret */
-	bool development;	      /* root is there */
+	char data_dir[1024];
+	struct key_seed online, next, root; /* secret */
+	bool elsewhere;			    /* online is not in data_dir */
+	bool rotating;			    /* next is there */
+	bool development;		    /* root is there */
 	int64_t epoch;		      /* from 1 */
 };
 
@@ -30,6 +34,15 @@ int keystore_init(const char *data_dir, bool development, struct err *err) CHECK
 /* online_file: where the online seed is instead (a systemd credential); NULL: the usual place. */
 int keystore_load(struct keystore *keys, const char *data_dir, const char *online_file,
 		  struct err *err) CHECKED;
+/* Begin a rotation: a new seed as next.  ERR_CONFLICT while one is under way. */
+int keystore_rotate(struct keystore *keys, struct err *err) CHECKED;
+/* End it: nothing is signed with online any more, next takes its place.  A seed that lies elsewhere
+ * stays there, and next beside it, until the operator has moved it. */
+int keystore_settle(struct keystore *keys, struct err *err) CHECKED;
+/* The seed that new roots name: next during a rotation, else online. */
+const struct key_seed *keystore_newest(const struct keystore *keys);
+/* What a seed is called where it must not be told: the id of its key for the index's rules. */
+void keystore_seed_id(const struct key_seed *seed, struct digest *ret_id);
 void keystore_done(struct keystore *keys);
 #define AUTO_KEYSTORE __attribute__((cleanup(keystore_done)))
 

@@ -120,9 +120,8 @@ int publish_first_roots(struct db *db, const char *channel, json_t *roots, struc
 	while ((got = stmt_step(q, err)) > 0) {
 		struct digest digest;
 		char hex[DIGEST_HEX];
-		size_t len;
-		const void *bytes = stmt_col_blob(q, 1, &len);
-		digest_of(&digest, bytes, len);
+		if (publish_first_root(db, stmt_col_text(q, 1), q, 2, &digest, err))
+			return -1;
 		digest_hex(&digest, hex);
 		if (json_object_set_new(roots, stmt_col_text(q, 0), json_string(hex)))
 			return err_nomem(err);

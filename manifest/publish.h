@@ -53,8 +53,8 @@ int publish_envelopes(struct publisher *publisher, struct db *db, const char *mo
 int publish_due(struct publisher *publisher, struct db *db, int64_t limit, int64_t *ret_signed,
 		struct err *err) CHECKED;
 
-/* class -> SHA-256 (hex) of its first root, of every class of the channel that has one, into
- * roots (an object). */
+/* class -> SHA-256 (hex) of its first root's `signed` in canonical form, of every class of the
+ * channel that has one, into roots (an object). */
 int publish_first_roots(struct db *db, const char *channel, json_t *roots, struct err *err) CHECKED;
 /* [{repo, channel, class, root, targets, snapshot, timestamp, resign_at}] */
 int publish_list(struct db *db, json_t **ret_items, struct err *err) CHECKED;

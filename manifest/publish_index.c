@@ -9,25 +9,34 @@
 
 /* ---- the index ---- */
 
-/* An index target: served under its digest, as consistent snapshots want it. */
-static int store_file(struct making *m, const struct build_file *file, json_t *targets)
+int making_index_file(struct making *m, const char *name, const void *bytes, size_t len,
+		      int64_t forget)
 {
 	char path[512], role[200], hex[DIGEST_HEX];
 	struct digest digest;
-	const char *slash = strrchr(file->path, '/');
-	const char *base = slash ? slash + 1 : file->path;
-	digest_of(&digest, file->bytes, file->len);
+	const char *slash = strrchr(name, '/');
+	const char *base = slash ? slash + 1 : name;
+	digest_of(&digest, bytes, len);
 	digest_hex(&digest, hex);
-	snprintf(path, sizeof(path), "/v1/index/targets/%.*s%s.%s", (int)(base - file->path),
-		 file->path, hex, base);
-	snprintf(role, sizeof(role), "file:%s", file->path);
-	const int64_t forget = m->now + MANIFEST_LIFE_S + KEEP_S;
+	/* As consistent snapshots want it: under its digest. */
+	snprintf(path, sizeof(path), "/v1/index/targets/%.*s%s.%s", (int)(base - name), name, hex,
+		 base);
+	snprintf(role, sizeof(role), "file:%s", name);
+	if (making_doc_put(m, role, making_next_version(m->p, m->repo.snapshot), path, bytes, len,
+			   forget))
+		return -1;
+	return making_add_doc(m, path, bytes, len, DOC_IMMUTABLE, forget);
+}
+
+static int store_file(struct making *m, const struct build_file *file, json_t *targets)
+{
+	struct digest digest;
+	digest_of(&digest, file->bytes, file->len);
 	json_t *entry = tuf_target_json((int64_t)file->len, &digest, NULL);
 	if (!entry || json_object_set_new(targets, file->path, entry))
 		return err_nomem(m->err);
-	if (making_doc_put(m, role, m->repo.targets + 1, path, file->bytes, file->len, forget))
-		return -1;
-	return making_add_doc(m, path, file->bytes, file->len, DOC_IMMUTABLE, forget);
+	return making_index_file(m, file->path, file->bytes, file->len,
+				 m->now + MANIFEST_LIFE_S + KEEP_S);
 }
 
 static int store_files(struct making *m, json_t *targets)
@@ -45,7 +54,8 @@ static int store_files(struct making *m, json_t *targets)
 
 static int make_rules(struct making *m, struct tuf_meta *ret)
 {
-	const int64_t version = m->repo.targets, expires = m->now + MANIFEST_LIFE_S;
+	const int64_t version = making_next_version(m->p, m->repo.snapshot);
+	const int64_t expires = m->now + MANIFEST_LIFE_S;
 	struct build_file file;
 	json_t *targets = json_object(), *content = json_pack("{s:o}", "targets", targets);
 	if (!content)
@@ -78,16 +88,30 @@ static json_t *index_content(struct making *m)
 	return NULL;
 }
 
+int making_index_online(struct making *m, const struct tuf_meta *targets)
+{
+	struct tuf_meta rules;
+	return make_rules(m, &rules) ? -1 : making_snapshot(m, targets, &rules);
+}
+
+/* With development keys the targets are made here, else they were signed offline. */
 static int make_index(struct making *m)
 {
-	struct tuf_meta targets, rules;
+	struct tuf_meta targets;
 	bool pending;
-	if (making_need_root(m, &pending) || pending)
-		return pending ? 0 : -1;
-	json_t *content = index_content(m);
-	if (!content || making_targets(m, content, &targets) || make_rules(m, &rules))
+	if (making_need_root(m, &pending))
 		return -1;
-	return making_snapshot(m, &targets, &rules);
+	if (pending || (!m->p->keys.development && !m->repo.targets))
+		return 0;
+	if (!m->p->keys.development)
+		return making_read_meta(m, TUF_TARGETS, m->repo.targets, &targets) ||
+				       making_index_online(m, &targets)
+			       ? -1
+			       : 0;
+	json_t *content = index_content(m);
+	if (!content || making_targets(m, content, &targets))
+		return -1;
+	return making_index_online(m, &targets);
 }
 
 int publish_index(struct publisher *p, struct db *db, struct err *err)

@@ -33,6 +33,8 @@ enum publish_statement {
 	PQ_DOC_ALL,
 	PQ_DOC_FORGET,
 	PQ_FIRST_ROOT,
+	PQ_DOC_GET,
+	PQ_SEED_USED,
 	PQ_COUNT
 };
 
@@ -43,6 +45,7 @@ struct publisher {
 	void (*on_doc)(void *arg, struct doc *doc);
 	void *on_doc_arg;
 	int64_t last_signed; /* the ledger thread's */
+	struct digest online_id, next_id; /* of keys' seeds; the ledger thread's */
 
 	pthread_mutex_t lock; /* guards current, stats, doubt */
 	struct snapshot *current;
@@ -57,6 +60,8 @@ struct repo {
 	const char *channel, *class; /* NULL: the index */
 	int64_t root, targets, snapshot, timestamp;
 	struct digest content;
+	struct digest seed;	  /* the id of the seed that its root names */
+	struct digest first_root; /* of its first root's `signed` */
 	int64_t resign_targets, resign_timestamp;
 };
 
@@ -83,7 +88,18 @@ struct making {
 /* Time that jumped must not be signed: ERR_CONFLICT. */
 int publisher_check_clock(struct publisher *p, int64_t now, struct err *err);
 
+void publisher_name_seeds(struct publisher *p); /* after its keys changed */
+/* When no repository needs the old seed any more. */
+int publisher_settle_seed(struct publisher *p, struct db *db, struct err *err);
+
 /* ---- publish_rows.c ---- */
+/* Append a stored document; ERR_CORRUPT when it is not there. */
+int publish_doc_get(struct db *db, const char *repo, enum tuf_role role, int64_t version,
+		    struct buf *out, struct err *err);
+/* How the index names the first root of repo: q's column, or for rows of older versions, where that
+ * is NULL, from the document. */
+int publish_first_root(struct db *db, const char *repo, struct stmt *q, int column,
+		       struct digest *ret, struct err *err);
 /* channel and class NULL: the index. */
 int making_begin(struct making *m, struct publisher *p, struct db *db, const char *channel,
 		 const char *class, struct err *err);
@@ -104,13 +120,27 @@ int making_sign(struct making *m, enum tuf_role role, enum key_role key_role, co
 		int64_t version, int64_t expires, struct tuf_meta *ret);
 /* Whether there is a root to sign under; development keys make it. */
 int making_need_root(struct making *m, bool *ret_pending);
+/* Take in a root, signed by whoever must: what other roles sign is made anew with the newest seed. */
+int making_store_root(struct making *m, int64_t version, const void *bytes, size_t len,
+		      int64_t expires);
+const struct digest *making_newest_seed(const struct making *m);
 int making_timestamp(struct making *m, const struct tuf_meta *snapshot);
 int making_snapshot(struct making *m, const struct tuf_meta *targets, const struct tuf_meta *rules);
 int making_targets(struct making *m, json_t *content, struct tuf_meta *ret); /* takes content */
+/* An index's targets that were signed offline. */
+int making_store_targets(struct making *m, int64_t version, const void *bytes, size_t len,
+			 int64_t expires, struct tuf_meta *ret);
+/* What a parent must say of role's stored document. */
+int making_read_meta(struct making *m, enum tuf_role role, int64_t version, struct tuf_meta *ret);
 int making_resign_timestamp(struct making *m); /* when it is due */
 int64_t making_next_version(const struct publisher *p, int64_t version);
 
 /* ---- publish_index.c ---- */
 int publish_index(struct publisher *p, struct db *db, struct err *err);
+/* Rules, snapshot and timestamp of an index whose targets are there. */
+int making_index_online(struct making *m, const struct tuf_meta *targets);
+/* A file that the index names, served until forget. */
+int making_index_file(struct making *m, const char *name, const void *bytes, size_t len,
+		      int64_t forget);
 
 #endif

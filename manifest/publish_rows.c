@@ -1,4 +1,5 @@
 /* Rows of repositories and documents, and the way of a change from begin to commit and swap. */
+#include "manifest/ceremony.h"
 #include "manifest/publish_internal.h"
 
 #include <stdio.h>
@@ -8,16 +9,18 @@
 /* clang-format off */
 static const char *const sql[PQ_COUNT] = {
 	[PQ_REPO_GET] =
-		"SELECT root, targets, snapshot, timestamp, content, resign_targets, resign_timestamp"
-		" FROM repos WHERE repo = $repo",
+		"SELECT root, targets, snapshot, timestamp, content, resign_targets, resign_timestamp,"
+		" seed, first_root FROM repos WHERE repo = $repo",
 	[PQ_REPO_PUT] =
 		"INSERT INTO repos (repo, channel, class, root, targets, snapshot, timestamp, content,"
-		" resign_targets, resign_timestamp) VALUES ($repo, $channel, $class, $root, $targets,"
-		" $snapshot, $timestamp, $content, $resign_targets, $resign_timestamp)"
+		" resign_targets, resign_timestamp, seed, first_root) VALUES ($repo, $channel, $class,"
+		" $root, $targets, $snapshot, $timestamp, $content, $resign_targets,"
+		" $resign_timestamp, $seed, $first_root)"
 		" ON CONFLICT (repo) DO UPDATE SET root = excluded.root, targets = excluded.targets,"
 		" snapshot = excluded.snapshot, timestamp = excluded.timestamp,"
 		" content = excluded.content, resign_targets = excluded.resign_targets,"
-		" resign_timestamp = excluded.resign_timestamp",
+		" resign_timestamp = excluded.resign_timestamp, seed = excluded.seed,"
+		" first_root = excluded.first_root",
 	[PQ_REPO_DUE] =
 		"SELECT channel, class FROM repos WHERE resign_targets <= $now"
 		" OR resign_timestamp <= $now ORDER BY resign_timestamp LIMIT $limit",
@@ -35,8 +38,10 @@ static const char *const sql[PQ_COUNT] = {
 	[PQ_DOC_FORGET] =
 		"DELETE FROM documents WHERE repo = $repo AND role <> 'root' AND expires < $before",
 	[PQ_FIRST_ROOT] =
-		"SELECT r.class, d.bytes FROM repos r JOIN documents d ON d.repo = r.repo"
-		" WHERE r.channel = $channel AND d.role = 'root' AND d.version = 1",
+		"SELECT class, repo, first_root FROM repos WHERE channel = $channel AND root > 0",
+	[PQ_DOC_GET] =
+		"SELECT bytes FROM documents WHERE repo = $repo AND role = $role AND version = $version",
+	[PQ_SEED_USED] = "SELECT 1 FROM repos WHERE seed IS NULL OR seed <> $seed LIMIT 1",
 };
 /* clang-format on */
 const struct sql_set publish_sql = {"publish", sql, PQ_COUNT};
@@ -49,6 +54,36 @@ static void repo_name(char out[static REPO_NAME], const char *channel, const cha
 		snprintf(out, REPO_NAME, "c/%s/%s", channel, class);
 	else
 		snprintf(out, REPO_NAME, INDEX_REPO);
+}
+
+int publish_doc_get(struct db *db, const char *repo, enum tuf_role role, int64_t version,
+		    struct buf *out, struct err *err)
+{
+	size_t len;
+	STMT(q, db, &publish_sql, PQ_DOC_GET);
+	stmt_text(q, "$repo", repo);
+	stmt_text(q, "$role", tuf_role_name(role));
+	stmt_int(q, "$version", version);
+	const int got = stmt_step(q, err);
+	if (got <= 0)
+		return got < 0 ? -1
+			       : err_set(err, ERR_CORRUPT, "%s: its %s %lld is missing", repo,
+					 tuf_role_name(role), (long long)version);
+	const void *bytes = stmt_col_blob(q, 0, &len);
+	buf_add(out, bytes, len);
+	return buf_ok(out, repo, err);
+}
+
+int publish_first_root(struct db *db, const char *repo, struct stmt *q, int column,
+		       struct digest *ret, struct err *err)
+{
+	if (!stmt_col_null(q, column))
+		return stmt_col_digest(q, column, ret, err);
+	AUTO_BUF struct buf root = BUF_INIT(TUF_ROOT_MAX);
+	return publish_doc_get(db, repo, TUF_ROOT, 1, &root, err) ||
+			       ceremony_root_digest(root.data, root.len, ret, err)
+		       ? -1
+		       : 0;
 }
 
 static int repo_get(struct making *m, const char *channel, const char *class)
@@ -67,6 +102,10 @@ static int repo_get(struct making *m, const char *channel, const char *class)
 	r->timestamp = stmt_col_int(q, 3);
 	r->resign_targets = stmt_col_int(q, 5);
 	r->resign_timestamp = stmt_col_int(q, 6);
+	r->seed = m->p->online_id;
+	if ((!stmt_col_null(q, 7) && stmt_col_digest(q, 7, &r->seed, m->err)) ||
+	    (r->root && publish_first_root(m->db, r->name, q, 8, &r->first_root, m->err)))
+		return -1;
 	return stmt_col_digest(q, 4, &r->content, m->err);
 }
 
@@ -84,6 +123,8 @@ static int repo_put(struct making *m)
 	stmt_digest(q, "$content", &r->content);
 	stmt_int(q, "$resign_targets", r->resign_targets);
 	stmt_int(q, "$resign_timestamp", r->resign_timestamp);
+	stmt_digest(q, "$seed", &r->seed);
+	stmt_digest(q, "$first_root", &r->first_root);
 	return stmt_run(q, m->err);
 }
 

@@ -60,12 +60,53 @@ int publisher_new(struct publisher **ret_publisher, const struct keystore *keys,
 		return err_nomem(err);
 	}
 	p->keys = *keys;
+	publisher_name_seeds(p);
 	p->clock = clock;
 	p->wall_ms = clock_wall_ms();
 	p->monotonic_ms = clock_monotonic_ms();
 	pthread_mutex_init(&p->lock, NULL);
 	*ret_publisher = p;
 	return 0;
+}
+
+void publisher_name_seeds(struct publisher *p)
+{
+	keystore_seed_id(&p->keys.online, &p->online_id);
+	if (p->keys.rotating)
+		keystore_seed_id(&p->keys.next, &p->next_id);
+}
+
+static int seed_used(const struct publisher *p, struct db *db, bool *ret_used, struct err *err)
+{
+	STMT(q, db, &publish_sql, PQ_SEED_USED);
+	stmt_digest(q, "$seed", &p->next_id);
+	const int got = stmt_step(q, err);
+	*ret_used = got > 0;
+	return got < 0 ? -1 : 0;
+}
+
+/* Should the rename fail, the next start tries again: until then both seeds are known. */
+static void settle_apply(void *arg)
+{
+	struct publisher *p = arg;
+	struct err ignored;
+	if (keystore_settle(&p->keys, &ignored) == 0)
+		publisher_name_seeds(p);
+}
+
+static void settle_drop(void *arg)
+{
+	(void)arg;
+}
+
+int publisher_settle_seed(struct publisher *p, struct db *db, struct err *err)
+{
+	bool used;
+	if (!p->keys.rotating || p->keys.elsewhere)
+		return 0;
+	if (seed_used(p, db, &used, err) || used)
+		return used ? 0 : -1;
+	return db_after_commit(db, settle_apply, settle_drop, p, err);
 }
 
 void publisher_free(struct publisher *p)
@@ -148,7 +189,15 @@ int publisher_load(struct publisher *p, struct db *db, struct err *err)
 	}
 	if (m.change)
 		change_apply(m.change);
-	return got < 0 ? -1 : load_last_signed(p, db, err);
+	if (got < 0 || load_last_signed(p, db, err))
+		return -1;
+	/* A rotation that ended with a crash. */
+	bool used = true;
+	if (p->keys.rotating && seed_used(p, db, &used, err))
+		return -1;
+	if (!used)
+		settle_apply(p);
+	return 0;
 }
 
 struct snapshot *publisher_snapshot(struct publisher *p)

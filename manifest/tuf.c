@@ -33,30 +33,37 @@ void tuf_done(struct tuf_trust *trust)
 	forget_from(trust, TUF_ROOT);
 }
 
-static bool signature_valid(const struct tuf_doc *doc, const json_t *entry,
+static bool signature_valid(const json_t *entry, const struct buf *canon,
 			    const struct public_key *key)
 {
 	uint8_t signature[KEY_SIGNATURE_LEN];
 	const char *hex = tuf_text(entry, "sig");
 	return hex && strlen(hex) == 2 * sizeof signature &&
 	       hex_decode(signature, sizeof signature, hex) == 0 &&
-	       key_verify(key, doc->canon.data, doc->canon.len, signature);
+	       key_verify(key, canon->data, canon->len, signature);
 }
 
-/* Whether the key with this id has signed.  A key of a type we do not know has not. */
-static bool signed_by(const struct tuf_doc *doc, const char *id, const json_t *key_object)
+bool tuf_signed_by(const json_t *signatures, const struct buf *canon,
+		   const struct public_key *key)
 {
-	struct public_key key;
-	struct err ignored;
-	if (key_parse(&key, key_object, &ignored) < 0)
-		return false;
-	for (size_t i = 0; i < json_array_size(doc->signatures); i++) {
-		const json_t *entry = json_array_get(doc->signatures, i);
+	char id[DIGEST_HEX];
+	digest_hex(&key->id, id);
+	for (size_t i = 0; i < json_array_size(signatures); i++) {
+		const json_t *entry = json_array_get(signatures, i);
 		const char *by = tuf_text(entry, "keyid");
-		if (by && strcmp(by, id) == 0 && signature_valid(doc, entry, &key))
+		if (by && strcmp(by, id) == 0 && signature_valid(entry, canon, key))
 			return true;
 	}
 	return false;
+}
+
+/* Whether the key has signed.  One of a type we do not know has not. */
+static bool signed_by(const struct tuf_doc *doc, const json_t *key_object)
+{
+	struct public_key key;
+	struct err ignored;
+	return key_parse(&key, key_object, &ignored) == 0 &&
+	       tuf_signed_by(doc->signatures, &doc->canon, &key);
 }
 
 /* Whether a threshold of the authority's keys signed.  authority and keys have been checked: ids
@@ -69,7 +76,7 @@ static int signatures_check(struct tuf_trust *trust, const struct tuf_doc *doc,
 	json_int_t need = json_integer_value(json_object_get(authority, "threshold")), valid = 0;
 	for (size_t i = 0; i < json_array_size(ids) && valid < need; i++) {
 		const char *id = json_string_value(json_array_get(ids, i));
-		valid += id && signed_by(doc, id, json_object_get(keys, id));
+		valid += id && signed_by(doc, json_object_get(keys, id));
 	}
 	if (need >= 1 && valid >= need)
 		return 0;

@@ -18,12 +18,14 @@
 #ifndef MANIFEST_TUF_H
 #define MANIFEST_TUF_H
 
+#include "base/buf.h"
 #include "base/cc.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "manifest/keys.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define TUF_ROOT_MAX 512000 /* bytes of a document */
@@ -116,6 +118,11 @@ int tuf_target_find(const struct tuf_trust *trust, const char *path,
 /* When the first of root, timestamp, snapshot, targets (and rules, if targets delegates to it)
  * expires.  INT64_MIN unless all are there and each is the one that its parent names. */
 int64_t tuf_expires(const struct tuf_trust *trust);
+
+/* Whether one of a document's "signatures" is a valid one by key over canon, the canonical form of
+ * its `signed`. */
+bool tuf_signed_by(const json_t *signatures, const struct buf *canon,
+		   const struct public_key *key);
 
 size_t tuf_max_bytes(enum tuf_role role);
 const char *tuf_role_name(enum tuf_role role);	     /* "root" ... "rules" */

@@ -11,3 +11,7 @@ ALTER TABLE variants ADD COLUMN envelope BYTEA;
 ALTER TABLE variants ADD COLUMN counter BIGINT;
 ALTER TABLE variants ADD COLUMN floor BIGINT;
 ALTER TABLE variants ADD COLUMN publisher TEXT;
+-- Which online seed signs the repository (the id of that seed's rules key; NULL: the first one), and
+-- how the index names its first root.
+ALTER TABLE repos ADD COLUMN seed BYTEA;
+ALTER TABLE repos ADD COLUMN first_root BYTEA;

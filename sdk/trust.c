@@ -1,6 +1,7 @@
 /* What may be believed: the TUF client workflow (specification section 5) from the embedded index
  * root to the manifest of this device's class. */
 #include "base/json.h"
+#include "manifest/canon.h"
 #include "manifest/classes.h"
 #include "sdk/internal.h"
 
@@ -319,12 +320,13 @@ static int adopt_root(struct flotilla *f, const char *base, const char *class)
 		return status < 0 ? status
 				  : sdk_say(f, FLOTILLA_E_NETWORK, "%s: the server answered %d",
 					    path, status);
-	digest_of(&have, root.data ? root.data : "", root.len);
-	if (!digest_eq(&want, &have))
+	if (tuf_trust_root(&f->repo, root.data ? root.data : "", root.len, &err))
+		return sdk_fail(f, code_of(f->repo.refusal), &err);
+	if (canon_digest(f->repo.body[TUF_ROOT], &have, &err) || !digest_eq(&want, &have)) {
+		tuf_done(&f->repo);
 		return sdk_say(f, FLOTILLA_E_SIGNATURE,
 			       "class %s: its root is not the one that the index names", class);
-	if (tuf_trust_root(&f->repo, root.data, root.len, &err))
-		return sdk_fail(f, code_of(f->repo.refusal), &err);
+	}
 	state_write(f, "class.root.json", root.data, root.len);
 	f->repo_etag[0] = 0;
 	return FLOTILLA_OK;

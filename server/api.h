@@ -56,6 +56,13 @@ route_handler api_revocation_list;
 route_handler api_revocation_create;
 route_handler api_revocation_end; /* {digest} */
 
+/* api_keys.c */
+route_handler api_keys_list;
+route_handler api_keys_pending;
+route_handler api_keys_import;
+route_handler api_keys_rotate;
+route_handler api_class_prepare;
+
 /* api_class.c */
 route_handler api_rules_get;
 route_handler api_rules_put;

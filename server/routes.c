@@ -11,6 +11,7 @@
 #define DIGESTS_MAX (32 * MIB) /* 2^20 digests */
 #define UPLOAD_MAX (1LL << 50) /* .begin lowers it to max_file_bytes */
 #define RULES_MAX (2 * MIB)
+#define CEREMONY_MAX (64 * MIB)
 #define RELAY_MAX (4 * MIB)   /* 1,000 reports, mostly compressed */
 
 #define DEVICE .where = ON_LOOP, .listeners = LISTENER_DEVICE
@@ -95,6 +96,16 @@ const struct route routes[] = {
 	{ POST, ADMIN_API "/channels", ROLE_OPERATOR, api_channel_create, BODY_JSON,
 	  .summary = "Create a channel" },
 
+	/* Signing keys. */
+	{ GET, ADMIN_API "/keys", ROLE_VIEWER, api_keys_list,
+	  .summary = "Which roots are signed, by how many, and which await it" },
+	{ GET, ADMIN_API "/keys/pending", ROLE_ADMIN, api_keys_pending,
+	  .summary = "What awaits offline signatures, as a file to send round" },
+	{ POST, ADMIN_API "/keys/roots", ROLE_ADMIN, api_keys_import, BODY_JSON, CEREMONY_MAX,
+	  .summary = "Take that file back, signed" },
+	{ POST, ADMIN_API "/keys/rotate", ROLE_ADMIN, api_keys_rotate, BODY_MAYBE,
+	  .summary = "Make the next online seed" },
+
 	/* Who may publish, and what is taken back. */
 	{ GET, ADMIN_API "/publishers", ROLE_VIEWER, api_publisher_list,
 	  .summary = "Publishers: as they will be signed, and as they are" },
@@ -118,6 +129,8 @@ const struct route routes[] = {
 	  .summary = "Replace the class rules; If-Match" },
 	{ GET, ADMIN_API "/classes", ROLE_VIEWER, api_classes_list,
 	  .summary = "Classes" },
+	{ POST, ADMIN_API "/classes", ROLE_OPERATOR, api_class_prepare, BODY_JSON,
+	  .summary = "Make a class before rules lead to it, so that its roots can be signed" },
 	{ GET, ADMIN_API "/classes/{class}", ROLE_VIEWER, api_class_get,
 	  .summary = "A class's settings; ETag" },
 	{ PUT, ADMIN_API "/classes/{class}", ROLE_OPERATOR, api_class_put, BODY_JSON,
