@@ -135,6 +135,15 @@ static int class_explain(struct cli *cli, const struct args *args)
 	return EXIT_DONE;
 }
 
+static int class_prepare(struct cli *cli, const struct args *args)
+{
+	const char *name = args->positional[0];
+	json_auto_t *body = json_pack("{s:s}", "name", name);
+	return cli_send(cli, "POST", "/admin/v1/classes", body,
+			"class %s waits for its roots (flotilla keys export); then rules may lead to it",
+			name);
+}
+
 /* clang-format off */
 const struct command class_commands[CLASS_COMMANDS] = {
 	{"class", "list", "", 0, 0, "List device classes", NULL, NULL, 0, class_list},
@@ -143,6 +152,9 @@ const struct command class_commands[CLASS_COMMANDS] = {
 	 "FILE is JSON (`-` reads standard input), for example\n"
 	 "  {\"tiers\": [\"q8_0\", \"q4_0\"], \"poll_s\": 3600, \"devices\": 20000}",
 	 NULL, 0, class_set},
+	{"class", "prepare", "CLASS", 1, 1, "Make a class before rules lead to it",
+	 "With an offline root its roots must be signed first; with development keys this is not\n"
+	 "needed.", NULL, 0, class_prepare},
 	{"class", "rules", "", 0, 0, "Show the ordered rules that make classes", NULL, NULL, 0,
 	 rules_get},
 	{"class", "rules-set", "FILE", 1, 1, "Replace the rules",

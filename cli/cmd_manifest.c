@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "manifest/ceremony.h"
 #include "manifest/doc.h"
 #include "manifest/tuf.h"
 
@@ -132,12 +133,12 @@ static int first_root(struct checking *c, const struct tuf_trust *index, const c
 	snprintf(path, sizeof(path), "/v1/c/%s/%s/tuf/1.root.json", channel, class);
 	if (get(c, path, &reply, err))
 		return -1;
-	digest_of(&have, reply.body.data, reply.body.len);
-	int bad = digest_eq(&want, &have)
-			  ? tuf_trust_root(t, reply.body.data, reply.body.len, err)
-			  : err_set(err, ERR_UNTRUSTED, "1.root.json is not the one the index names");
+	int bad = ceremony_root_digest(reply.body.data, reply.body.len, &have, err) ||
+		  tuf_trust_root(t, reply.body.data, reply.body.len, err);
 	api_reply_done(&reply);
-	return bad;
+	if (!bad && !digest_eq(&want, &have))
+		bad = err_set(err, ERR_UNTRUSTED, "1.root.json is not the one the index names");
+	return bad ? -1 : 0;
 }
 
 static int check_manifest(const struct tuf_trust *t, const char *channel, const char *class,

@@ -380,7 +380,8 @@ static unsigned valid_signatures(const json_t *document, const struct signers *s
 	struct err ignored;
 	AUTO_BUF struct buf canon = BUF_INIT(2 * FILE_MAX);
 	const json_t *list = json_object_get(document, "signatures");
-	if (canon_write(json_object_get(document, "signed"), &canon, &ignored))
+	const json_t *body = json_object_get(document, "signed");
+	if (!json_is_object(body) || canon_write(body, &canon, &ignored))
 		return 0;
 	for (unsigned i = 0; i < signers->count; i++)
 		valid += tuf_signed_by(list, &canon, &signers->keys[i]);

@@ -426,6 +426,28 @@ int signing_adopt(struct publisher *p, struct db *db, const json_t *file, json_t
 	return *ret_done ? 0 : err_nomem(err);
 }
 
+/* ---- before rules are published ---- */
+
+static int check_ready(struct walk *w, struct making *m)
+{
+	bool active;
+	if (!m->repo.channel || m->repo.root)
+		return 0;
+	if (class_active(m->db, m->repo.class, &active, w->err))
+		return -1;
+	return active ? err_set(w->err, ERR_CONFLICT,
+				"class %s has no signed root on channel %s: `flotilla class prepare %s`, "
+				"then `flotilla keys export`",
+				m->repo.class, m->repo.channel, m->repo.class)
+		      : 0;
+}
+
+int signing_ready(struct publisher *p, struct db *db, struct err *err)
+{
+	struct walk w = {.p = p, .db = db, .fn = check_ready, .err = err};
+	return p->keys.development ? 0 : walk_all(&w);
+}
+
 /* ---- rotating ---- */
 
 int signing_rotate(struct publisher *p, struct db *db, struct err *err)

@@ -31,6 +31,10 @@ int signing_request(struct publisher *publisher, struct db *db,
 int signing_adopt(struct publisher *publisher, struct db *db, const json_t *file,
 		  json_t **ret_done, struct err *err) CHECKED;
 
+/* Whether every class that rules lead to has a root on every channel: ERR_CONFLICT names the first
+ * that has none, and what to do.  With development keys they always do. */
+int signing_ready(struct publisher *publisher, struct db *db, struct err *err) CHECKED;
+
 /* Make the next online seed.  With development keys all roots follow at once; else they await
  * signatures, and the old seed goes on signing until they are in.  ERR_CONFLICT. */
 int signing_rotate(struct publisher *publisher, struct db *db, struct err *err) CHECKED;

@@ -3,6 +3,7 @@
 #include "manifest/class_store.h"
 #include "manifest/classes.h"
 #include "manifest/publish.h"
+#include "manifest/signing.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/write.h"
@@ -29,7 +30,10 @@ static int put_rules(struct db *db, void *arg, struct err *err)
 	if (class_rules_put(db, put->body, put->if_version, put->rq->who.name,
 			    write_now(put->rq), &put->version, err))
 		return -1;
-	return publish_all(put->rq->app->publisher, db, err);
+	return signing_ready(put->rq->app->publisher, db, err) ||
+			       publish_all(put->rq->app->publisher, db, err)
+		       ? -1
+		       : 0;
 }
 
 int api_rules_put(struct request *rq, struct reply *reply, struct err *err)
