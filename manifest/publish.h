@@ -69,6 +69,7 @@ uint64_t publisher_generation(const struct publisher *publisher);
 struct publisher_stats {
 	uint64_t signed_documents, swaps, refusals;
 	unsigned documents, repositories;
+	unsigned stranded; /* repositories whose root names a seed that is not here */
 	int64_t first_expiry; /* the earliest of any current timestamp or manifest; 0: none */
 };
 void publisher_stats(struct publisher *publisher, struct publisher_stats *ret_stats);

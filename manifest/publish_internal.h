@@ -35,6 +35,7 @@ enum publish_statement {
 	PQ_FIRST_ROOT,
 	PQ_DOC_GET,
 	PQ_SEED_USED,
+	PQ_STRANDED,
 	PQ_COUNT
 };
 
@@ -89,6 +90,8 @@ struct making {
 int publisher_check_clock(struct publisher *p, int64_t now, struct err *err);
 
 void publisher_name_seeds(struct publisher *p); /* after its keys changed */
+/* Into the stats; after keys or roots changed. */
+int publisher_count_stranded(struct publisher *p, struct db *db, struct err *err);
 /* When no repository needs the old seed any more. */
 int publisher_settle_seed(struct publisher *p, struct db *db, struct err *err);
 

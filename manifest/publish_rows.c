@@ -41,6 +41,9 @@ static const char *const sql[PQ_COUNT] = {
 		"SELECT class, repo, first_root FROM repos WHERE channel = $channel AND root > 0",
 	[PQ_DOC_GET] =
 		"SELECT bytes FROM documents WHERE repo = $repo AND role = $role AND version = $version",
+	[PQ_STRANDED] =
+		"SELECT count(*) FROM repos WHERE seed IS NOT NULL AND seed <> $online"
+		" AND seed <> $next",
 	[PQ_SEED_USED] = "SELECT 1 FROM repos WHERE seed IS NULL OR seed <> $seed LIMIT 1",
 };
 /* clang-format on */

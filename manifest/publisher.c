@@ -85,6 +85,20 @@ static int seed_used(const struct publisher *p, struct db *db, bool *ret_used, s
 	return got < 0 ? -1 : 0;
 }
 
+int publisher_count_stranded(struct publisher *p, struct db *db, struct err *err)
+{
+	STMT(q, db, &publish_sql, PQ_STRANDED);
+	stmt_digest(q, "$online", &p->online_id);
+	stmt_digest(q, "$next", p->keys.rotating ? &p->next_id : &p->online_id);
+	const int got = stmt_step(q, err);
+	if (got < 0)
+		return -1;
+	pthread_mutex_lock(&p->lock);
+	p->stats.stranded = got ? (unsigned)stmt_col_int(q, 0) : 0;
+	pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
 /* Should the rename fail, the next start tries again: until then both seeds are known. */
 static void settle_apply(void *arg)
 {
@@ -197,7 +211,7 @@ int publisher_load(struct publisher *p, struct db *db, struct err *err)
 		return -1;
 	if (!used)
 		settle_apply(p);
-	return 0;
+	return publisher_count_stranded(p, db, err);
 }
 
 struct snapshot *publisher_snapshot(struct publisher *p)

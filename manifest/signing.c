@@ -419,7 +419,8 @@ int signing_adopt(struct publisher *p, struct db *db, const json_t *file, json_t
 		}
 	}
 	if (adopt_index(p, db, file, index_root.version ? &index_root : NULL, err) ||
-	    publish_all(p, db, err) || publisher_settle_seed(p, db, err))
+	    publish_all(p, db, err) || publisher_settle_seed(p, db, err) ||
+	    publisher_count_stranded(p, db, err))
 		return -1;
 	*ret_done = json_pack("{s:I, s:b}", "roots", (json_int_t)count, "index",
 			      json_object_get(file, "index") != NULL);

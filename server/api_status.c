@@ -95,9 +95,17 @@ static bool check_ledger(struct request *rq, char detail[static DETAIL])
 
 static bool check_keys(struct request *rq, char detail[static DETAIL])
 {
+	struct publisher_stats stats;
+
+	publisher_stats(rq->app->publisher, &stats);
 	snprintf(detail, DETAIL, "%s",
 		 rq->app->development ? "development keys: not for production" : "offline root");
-	return true;
+	if (stats.stranded)
+		snprintf(detail, DETAIL,
+			 "%u roots name an online seed that is gone: flotilla keys export, sign-root, "
+			 "import",
+			 stats.stranded);
+	return !stats.stranded;
 }
 
 /* Whether devices get documents that they will still accept. */
@@ -254,6 +262,8 @@ static void publisher_metrics(const struct app *app, struct buf *out)
 		      stats.documents);
 	metrics_value(out, "flotilla_repositories", "gauge", "Repositories published",
 		      stats.repositories);
+	metrics_value(out, "flotilla_stranded_roots", "gauge",
+		      "Roots that name an online seed which is gone", (double)stats.stranded);
 	metrics_value(out, "flotilla_first_expiry_seconds", "gauge",
 		      "Own time at which the first current document expires",
 		      (double)stats.first_expiry);
