@@ -11,6 +11,8 @@
 
 #define REPOS_MAX 100000
 #define FILE_MAX TUF_TARGETS_MAX
+#define UNSIGNED "missing; sign-root has not been run"
+#define CHANGED "not what the file says; export it again"
 
 /* One member of "repos", read. */
 struct repo {
@@ -661,13 +663,13 @@ int ceremony_root(const json_t *file, size_t i, struct ceremony_root *ret_root, 
 	AUTO_CEREMONY_ROOT struct ceremony_root root = {.document = BUF_INIT(TUF_ROOT_MAX)};
 	if (repo_read(&r, file, i, err))
 		return -1;
+	if (!r.document)
+		return err_set(err, ERR_UNTRUSTED, "repos[%zu].document: " UNSIGNED, i);
 	json_auto_t *body = root_body(&r, err);
 	if (!body)
 		return err_in(err, "repos[%zu]", i);
-	if (!r.document || !json_equal(json_object_get(r.document, "signed"), body))
-		return err_set(err, ERR_UNTRUSTED, "repos[%zu].document: %s", i,
-			       r.document ? "not what the file says"
-					  : "missing; sign-root has not been run");
+	if (!json_equal(json_object_get(r.document, "signed"), body))
+		return err_set(err, ERR_UNTRUSTED, "repos[%zu].document: " CHANGED, i);
 	if (canon_write(r.document, &root.document, err) ||
 	    buf_ok(&root.document, "document", err) || verify_root(&r, &root.document, err))
 		return err_in(err, "repos[%zu].document", i);
@@ -699,13 +701,13 @@ int ceremony_index(const json_t *file, const json_t *index_root, struct ceremony
 	struct signers signers;
 	*ret_index = (struct ceremony_index){.document = BUF_INIT(TUF_TARGETS_MAX)};
 	const json_t *document = json_object_get(json_object_get(file, "index"), "document");
+	if (!document)
+		return err_set(err, ERR_UNTRUSTED, "index.document: " UNSIGNED);
 	json_auto_t *body = index_body(file, ret_index, err);
 	if (!body)
 		return -1;
-	if (!document || !json_equal(json_object_get(document, "signed"), body))
-		return err_set(err, ERR_UNTRUSTED, "index.document: %s",
-			       document ? "not what the file says"
-					: "missing; sign-root has not been run");
+	if (!json_equal(json_object_get(document, "signed"), body))
+		return err_set(err, ERR_UNTRUSTED, "index.document: " CHANGED);
 	if (role_keys(index_root, "targets", keys, &signers, err))
 		return -1;
 	if (!enough(document, &signers))
