@@ -160,11 +160,40 @@ START_TEST(test_keys_are_wiped)
 }
 END_TEST
 
+/* As another implementation signed them. */
+START_TEST(test_keys_signatures_are_those_of_the_vectors)
+{
+	json_auto_t *vectors = vectors_load("signatures.json");
+	const json_t *list = json_object_get(vectors, "signatures");
+	ck_assert_uint_ge(json_array_size(list), 3);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *v = json_array_get(list, i);
+		struct err err;
+		struct key_seed seed;
+		struct sign_key key;
+		uint8_t signature[KEY_SIGNATURE_LEN];
+		char hex[4096];
+		AUTO_BUF struct buf canon = BUF_INIT(4096);
+		seed_of(&seed, text_in(v, "seed"));
+		key_from_seed(&key, &seed);
+		check_public(&key.public, v);
+		ck_assert(!canon_write(json_object_get(v, "signed"), &canon, &err));
+		hex_encode(hex, (const uint8_t *)canon.data, canon.len);
+		ck_assert_str_eq(hex, text_in(v, "canonical"));
+		key_sign(&key, canon.data, canon.len, signature);
+		hex_encode(hex, signature, sizeof signature);
+		ck_assert_str_eq(hex, text_in(v, "signature"));
+		ck_assert(key_verify(&key.public, canon.data, canon.len, signature));
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("keys");
 	TCase *all = tcase_create("all");
 	tcase_add_test(all, test_keys_ids_are_those_of_the_vectors);
+	tcase_add_test(all, test_keys_signatures_are_those_of_the_vectors);
 	tcase_add_test(all, test_keys_derive_as_the_vectors);
 	tcase_add_test(all, test_keys_sign_as_the_vectors);
 	tcase_add_test(all, test_keys_of_different_uses_differ);
