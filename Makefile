@@ -97,6 +97,10 @@ $(B)/tests/gate_vectors: $(B)/tests/gate_vectors.o $(TESTLIB) $(LIB)
 $(B)/tests/kill_loop: $(B)/tests/system/kill_loop.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
+# What the attack suite plays, who serves it, and our client of it.
+$(B)/tests/attack_%: $(B)/tests/attack/%.o $(TESTLIB) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDALL) $^ $(LIBS) -o $@
 $(B)/tests/bench_relay: $(B)/tests/bench/relay.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
@@ -108,7 +112,8 @@ $(B)/tests/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(TESTLIB
 fuzz:
 	sh scripts/fuzz.sh $(or $(TARGET),all) $(or $(SECONDS),60)
 
-tests: $(UNIT) $(FAULT) $(REPLAY) $(B)/tests/gate_vectors $(B)/tests/kill_loop
+ATTACK  := $(patsubst tests/attack/%.c,$(B)/tests/attack_%,$(wildcard tests/attack/*.c))
+tests: $(UNIT) $(FAULT) $(REPLAY) $(ATTACK) $(B)/tests/gate_vectors $(B)/tests/kill_loop
 unit: tests
 	sh scripts/run_unit.sh $(UNIT) $(FAULT)
 	sh scripts/run_replay.sh $(REPLAY)

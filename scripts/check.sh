@@ -12,6 +12,7 @@ case ${1:-} in
 *) sed -n '2,5s/^# //p' "$0" >&2; exit 2 ;;
 esac
 sh scripts/setup.sh check || exit 1
+sh scripts/setup_node.sh || echo "going on without tuf-js: its tests are skipped"
 
 logs=build/check
 mkdir -p "$logs"

@@ -12,6 +12,11 @@ check) want=$check ;;
 bench) want=$bench ;;
 *) echo "usage: setup.sh build|check|bench" >&2; exit 2 ;;
 esac
+# Node may come from elsewhere, with npm in it.
+if [ "${1:-}" != build ]; then
+	command -v node >/dev/null || want="$want nodejs"
+	command -v npm >/dev/null || want="$want npm"
+fi
 missing=
 for package in $want; do
 	dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' ||
