@@ -153,8 +153,9 @@ static int ask_holders(const struct asking *a, const struct making *m, json_t *r
 
 static int ask_root(struct asking *a, struct making *m, json_t *root)
 {
+	const json_int_t expires = m->now + ROOT_LIFE_S;
 	json_t *repo = json_pack("{s:I, s:I, s:o}", "version", (json_int_t)m->repo.root + 1,
-				 "expires", (json_int_t)(m->now + ROOT_LIFE_S), "online",
+				 "expires", expires, "online",
 				 online_keys(m));
 	if (!repo || json_array_append_new(a->repos, repo))
 		return err_nomem(m->err);
@@ -237,6 +238,7 @@ static int ask_index(struct asking *a, struct publisher *p, struct db *db, json_
 		     struct err *err)
 {
 	const int64_t now = clock_s(p->clock);
+	const json_int_t expires = now + INDEX_LIFE_S;
 	json_auto_t *wanted = NULL, *channels = first_roots(db, err),
 		    *known = published_list(db, err);
 	if (!channels || !known || publisher_wanted(db, &wanted, err))
@@ -246,7 +248,7 @@ static int ask_index(struct asking *a, struct publisher *p, struct db *db, json_
 		return 0;
 	json_t *index = json_pack("{s:I, s:I, s:O, s:O, s:O, s:O}", "version",
 				  (json_int_t)making_next_version(p, a->targets), "expires",
-				  (json_int_t)(now + INDEX_LIFE_S), "rules", a->rules, "publishers",
+				  expires, "rules", a->rules, "publishers",
 				  wanted, "published", known, "channels", channels);
 	if (!index || json_object_set_new(file, "index", index) ||
 	    (a->signers && json_object_set(index, "signers", a->signers)))
