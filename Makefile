@@ -101,7 +101,7 @@ $(B)/tests/kill_loop: $(B)/tests/system/kill_loop.o $(LIB)
 $(B)/tests/attack_%: $(B)/tests/attack/%.o $(TESTLIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
-$(B)/tests/bench_relay: $(B)/tests/bench/relay.o $(LIB)
+$(B)/tests/bench_%: $(B)/tests/bench/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDALL) $^ $(LIBS) -o $@
 # A parser's corpus through its fuzz target, without a fuzzing engine: any compiler, any sanitizer.

@@ -1,15 +1,12 @@
-/* attack_scenes DIR [NAME ...]: the attack suite's repositories as trees of files, one directory a
- * scene; all of them, or those named.
+/* attack_scenes DIR: the attack suite's repositories as trees of files, one directory a scene:
  *   DIR/NAME/root.json     what a TUF client trusts before
  *   DIR/NAME/index.json    what an app embeds: the root of the index
- *   DIR/NAME/base          the URL path of the repository
  *   DIR/NAME/1 2 3 ...     what a server offers, one state after another, by URL path
  *   DIR/NAME/plan          a line a state:
  *        ok TARGET
  *        refused TARGET WHY CODE WORDS
  * TARGET is what is downloaded; WHY is what attack_tuf_client says, CODE what flotilla_poll() returns,
- * WORDS what tuf-js says.  "accepted" as WORDS is a known gap of tuf-js; "OK" as CODE: the library
- * never asks for such a thing. */
+ * WORDS what tuf-js says.  "OK" as CODE: the library never asks for such a thing. */
 #include "base/file.h"
 #include "base/json.h"
 #include "manifest/tuf_build.h"
@@ -125,7 +122,6 @@ static void end(struct scene *c)
 	write_under(c->dir, "/root.json", root->bytes, root->len);
 	root = fake_get(c->s, INDEX "/tuf/1.root.json");
 	write_under(c->dir, "/index.json", root->bytes, root->len);
-	write_under(c->dir, "/base", c->base, strlen(c->base));
 	must(!fclose(c->plan), "plan", NULL);
 	fake_server_free(c->s);
 }
@@ -427,17 +423,24 @@ static void malicious_mirror(const char *dir)
 	end(&c);
 }
 
-static void root_scene(const char *dir, const char *name, const char *expect, int64_t version,
-		       unsigned first, unsigned count, unsigned threshold, const unsigned *signers,
-		       unsigned signed_by, bool twice)
+/* What the attacker puts in the next root's place. */
+struct next_root {
+	int64_t version;
+	unsigned first, count, threshold; /* of its root keys */
+	unsigned signer;
+	bool twice; /* the one signature stands there twice */
+};
+
+static void root_scene(const char *dir, const char *name, const struct next_root *n,
+		       const char *why, const char *code, const char *words)
 {
 	struct scene c;
 	begin(&c, dir, name);
 	good(&c);
-	put_root(&c, version, 2, first, count, threshold, signers, signed_by);
-	if (twice)
+	put_root(&c, n->version, 2, n->first, n->count, n->threshold, &n->signer, 1);
+	if (n->twice)
 		double_signature(&c, BASE "/tuf/2.root.json");
-	state(&c, expect);
+	bad(&c, why, code, words);
 	fake_take(c.s, BASE "/tuf/2.root.json");
 	publish(&c);
 	good(&c);
@@ -446,14 +449,14 @@ static void root_scene(const char *dir, const char *name, const char *expect, in
 
 static void roots(const char *dir)
 {
-	static const unsigned zero[] = {0}, one[] = {1};
-	root_scene(dir, "one-key-twice-in-a-threshold", "refused threshold", 2, 0, 2, 2, zero, 1,
-		   true);
-	root_scene(dir, "root-signed-by-old-keys-only", "refused unsigned", 2, 1, 1, 1, zero, 1,
-		   false);
-	root_scene(dir, "root-signed-by-new-keys-only", "refused unsigned", 2, 1, 1, 1, one, 1,
-		   false);
-	root_scene(dir, "root-version-jump", "refused version-jump", 3, 0, 1, 1, zero, 1, false);
+	root_scene(dir, "one-key-twice-in-a-threshold", &(struct next_root){2, 0, 2, 2, 0, true},
+		   "threshold", "E_THRESHOLD", "multiple signatures found");
+	root_scene(dir, "root-signed-by-old-keys-only", &(struct next_root){2, 1, 1, 1, 0, false},
+		   "unsigned", "E_SIGNATURE", "root was signed by 0/1 keys");
+	root_scene(dir, "root-signed-by-new-keys-only", &(struct next_root){2, 1, 1, 1, 1, false},
+		   "unsigned", "E_SIGNATURE", "root was signed by 0/1 keys");
+	root_scene(dir, "root-version-jump", &(struct next_root){3, 0, 1, 1, 0, false},
+		   "version-jump", "E_ROLLBACK", "Expected version 2, got 3");
 }
 
 /* Every online key, and the root key, changed three times while the client slept. */
@@ -470,13 +473,14 @@ static void slept(const char *dir)
 }
 
 /* The server's own trouble: files that never end, or come byte by byte; see attack_serve. */
-static void hostile_server(const char *dir, const char *name)
+static void hostile_server(const char *dir, const char *name, const char *why, const char *code,
+			   const char *words)
 {
 	struct scene c;
 	begin(&c, dir, name);
 	good(&c);
 	publish(&c);
-	state(&c, "refused -");
+	bad(&c, why, code, words);
 	publish(&c);
 	good(&c);
 	end(&c);
@@ -511,8 +515,8 @@ int main(int argc, char **argv)
 	indefinite_freeze(dir);
 	fast_forward(dir);
 	mix_and_match(dir);
-	hostile_server(dir, "endless-data");
-	hostile_server(dir, "slow-retrieval");
+	hostile_server(dir, "endless-data", "too-large", "E_TOO_MUCH", "Max length reached");
+	hostile_server(dir, "slow-retrieval", "network", "E_NETWORK", "still waiting");
 	wrong_class(dir);
 	compromise(dir, "key-compromise-timestamp", KEY_TIMESTAMP);
 	compromise(dir, "key-compromise-snapshot", KEY_SNAPSHOT);

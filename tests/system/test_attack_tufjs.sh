@@ -7,7 +7,7 @@
 }
 MODULES=$PWD/build/attack
 export MODULES
-CLIENT="node tests/attack/client.mjs" STRICT=false sh tests/system/test_attack.sh || exit 1
+CLIENT="node tests/attack/client.mjs" OURS=false sh tests/system/test_attack.sh || exit 1
 
 . tests/system/lib.sh
 init_data
