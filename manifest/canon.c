@@ -215,3 +215,58 @@ int canon_digest(const json_t *value, struct digest *ret_digest, struct err *err
 	digest_of(ret_digest, text.data, text.len);
 	return 0;
 }
+
+/* ---- finding a member in the written form ---- */
+
+/* Past the string that begins at `at`; NULL: it does not end. */
+static const char *past_string(const char *at, const char *end)
+{
+	for (at++; at < end; at++)
+		if (*at == '\\')
+			at++;
+		else if (*at == '"')
+			return at + 1;
+	return NULL;
+}
+
+/* Past the value that begins at `at`: to the comma or bracket that follows it; NULL: it does not
+ * end. */
+static const char *past_value(const char *at, const char *end)
+{
+	unsigned depth = 0;
+	while (at && at < end) {
+		const char c = *at;
+		if (!depth && (c == ',' || c == '}' || c == ']'))
+			return at;
+		if (c == '"') {
+			at = past_string(at, end);
+			continue;
+		}
+		depth += c == '{' || c == '[';
+		depth -= c == '}' || c == ']';
+		at++;
+	}
+	return NULL;
+}
+
+bool canon_member(const char *text, size_t len, const char *name, struct canon_span *ret)
+{
+	const char *end = text + len, *at = text;
+	const size_t name_len = strlen(name);
+	if (!len || *at != '{')
+		return false;
+	while (++at < end && *at == '"') {
+		const char *key = at + 1, *colon = past_string(at, end);
+		const char *value = colon && colon < end && *colon == ':' ? colon + 1 : NULL;
+		at = past_value(value, end);
+		if (!at)
+			return false;
+		if ((size_t)(colon - 1 - key) == name_len && !memcmp(key, name, name_len)) {
+			*ret = (struct canon_span){value, (size_t)(at - value)};
+			return true;
+		}
+		if (*at != ',')
+			return false;
+	}
+	return false;
+}

@@ -18,12 +18,23 @@
 #include "base/err.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #define CANON_DEPTH 32 /* arrays and objects inside one another */
 
 /* Append value's canonical form to out.  ERR_INVALID as said above, ERR_TOO_LARGE when out is
  * full; out may then hold a part of it. */
 int canon_write(const json_t *value, struct buf *out, struct err *err) CHECKED;
+
+/* A part of a text; borrowed from it. */
+struct canon_span {
+	const char *text;
+	size_t len;
+};
+/* Where the value of an object's own member lies, text being the object's canonical form and name
+ * free of what that form escapes.  False: there is none, or text is no such object; the values are
+ * not looked into. */
+bool canon_member(const char *text, size_t len, const char *name, struct canon_span *ret);
 
 /* SHA-256 of value's canonical form. */
 int canon_digest(const json_t *value, struct digest *ret_digest, struct err *err) CHECKED;

@@ -79,39 +79,6 @@ int publish_all(struct publisher *p, struct db *db, struct err *err)
 	return publish_index(p, db, err);
 }
 
-/* (channel, class) pairs that are due, as [[channel, class] ...]; null, null for the index. */
-static int list_due(struct publisher *p, struct db *db, int64_t limit, json_t *list,
-		    struct err *err)
-{
-	STMT(q, db, &publish_sql, PQ_REPO_DUE);
-	stmt_int(q, "$now", clock_s(p->clock));
-	stmt_int(q, "$limit", limit);
-	int got;
-	while ((got = stmt_step(q, err)) > 0)
-		if (json_array_append_new(list, json_pack("[s?, s?]", stmt_col_text(q, 0),
-							  stmt_col_text(q, 1))))
-			return err_nomem(err);
-	return got;
-}
-
-int publish_due(struct publisher *p, struct db *db, int64_t limit, int64_t *ret_signed,
-		struct err *err)
-{
-	json_auto_t *list = json_array();
-	size_t i;
-	json_t *pair;
-	if (list_due(p, db, limit, list, err))
-		return -1;
-	json_array_foreach (list, i, pair) {
-		const char *channel = json_string_value(json_array_get(pair, 0));
-		const char *class = json_string_value(json_array_get(pair, 1));
-		if (channel ? publish_class(p, db, channel, class, err) : publish_index(p, db, err))
-			return -1;
-	}
-	*ret_signed = (int64_t)json_array_size(list);
-	return 0;
-}
-
 int publish_first_roots(struct db *db, const char *channel, json_t *roots, struct err *err)
 {
 	STMT(q, db, &publish_sql, PQ_FIRST_ROOT);

@@ -22,10 +22,8 @@ int making_index_file(struct making *m, const char *name, const void *bytes, siz
 	snprintf(path, sizeof(path), "/v1/index/targets/%.*s%s.%s", (int)(base - name), name, hex,
 		 base);
 	snprintf(role, sizeof(role), "file:%s", name);
-	if (making_doc_put(m, role, making_next_version(m->p, m->repo.snapshot), path, bytes, len,
-			   forget))
-		return -1;
-	return making_add_doc(m, path, bytes, len, DOC_IMMUTABLE, forget);
+	return making_keep(m, role, making_next_version(m->p, m->repo.snapshot), path, bytes, len,
+			   DOC_IMMUTABLE, forget);
 }
 
 static int store_file(struct making *m, const struct build_file *file, json_t *targets)
@@ -70,8 +68,7 @@ static int make_rules(struct making *m, struct tuf_meta *ret)
 		json_decref(content);
 		return -1;
 	}
-	json_auto_t *body = tuf_targets_body(version, expires, content, m->err);
-	return making_sign(m, TUF_RULES, KEY_RULES, body, version, expires, ret);
+	return making_sign_targets(m, TUF_RULES, KEY_RULES, content, version, expires, ret);
 }
 
 static json_t *index_content(struct making *m)
@@ -132,9 +129,7 @@ static int store_envelope(void *arg, const struct digest *digest, const void *by
 	m->err = err;
 	digest_hex(digest, hex);
 	snprintf(path, sizeof(path), "/v1/" ATTEST_REPO "/%s", hex);
-	if (making_doc_put(m, hex, 1, path, bytes, len, INT64_MAX))
-		return -1;
-	return making_add_doc(m, path, bytes, len, DOC_IMMUTABLE, INT64_MAX);
+	return making_keep(m, hex, 1, path, bytes, len, DOC_IMMUTABLE, INT64_MAX);
 }
 
 int publish_envelopes(struct publisher *p, struct db *db, const char *model, const char *release,
@@ -144,7 +139,8 @@ int publish_envelopes(struct publisher *p, struct db *db, const char *model, con
 	snprintf(m.repo.name, sizeof(m.repo.name), "%s", ATTEST_REPO);
 	if (making_change_new(&m))
 		return -1;
-	if (publisher_envelopes(db, model, release, store_envelope, &m, err)) {
+	if (publisher_envelopes(db, model, release, store_envelope, &m, err) ||
+	    making_put_documents(&m)) {
 		change_free(m.change);
 		return -1;
 	}

@@ -1,14 +1,18 @@
 /* publish_internal.h -- one publication under way, for the files publish*.c and signing.c only.
  *   publisher.c     the publisher: clock guard, snapshot, loading
- *   publish_rows.c  rows of repositories and documents; from begin to commit and swap
+ *   publish_change.c  documents made, on their way into rows and snapshot
+ *   publish_rows.c  rows of repositories and documents; from begin to commit
  *   publish_sign.c  the roles' documents, signed
  *   publish_index.c the index, and publishers' envelopes
  *   publish.c       classes; many at once
- * Threads: the ledger's, but for publisher's lock. */
+ *   publish_due.c   signing anew
+ * Threads: the ledger's, but for publisher's lock, and for what publish_due.c signs on several: all
+ * that making_timestamp(), _snapshot() and _store_targets() use works on one making only. */
 #ifndef MANIFEST_PUBLISH_INTERNAL_H
 #define MANIFEST_PUBLISH_INTERNAL_H
 
 #include "base/digest.h"
+#include "base/map.h"
 #include "manifest/publish.h"
 #include "manifest/tuf_build.h"
 
@@ -20,7 +24,7 @@
 #define ROOT_LIFE_S (3650 * DAY_S)
 #define KEEP_S (7 * DAY_S)	   /* numbered documents after their life began to end */
 #define REPO_NAME 160
-#define CHANGE_DOCS 160 /* of one repository at once: the index's files and roles */
+#define DOC_MAX TUF_TARGETS_MAX
 #define INDEX_REPO "index"
 #define ATTEST_REPO "attest" /* publishers' envelopes: no TUF repository, but served alike */
 
@@ -48,7 +52,8 @@ struct publisher {
 	int64_t last_signed; /* the ledger thread's */
 	struct digest online_id, next_id; /* of keys' seeds; the ledger thread's */
 
-	pthread_mutex_t lock; /* guards current, stats, doubt */
+	pthread_mutex_t lock; /* guards current, stats, doubt, derived */
+	struct map *derived;  /* online keys by repository and role */
 	struct snapshot *current;
 	struct publisher_stats stats;
 	char doubt[200];
@@ -66,13 +71,21 @@ struct repo {
 	int64_t resign_targets, resign_timestamp;
 };
 
-/* Documents made in this transaction, on their way into the snapshot. */
+/* A document, and the row that keeps it. */
+struct made {
+	struct doc *doc;
+	char *role;  /* owned; NULL: no row, it is served under a second name */
+	int64_t row; /* the row's version */
+	int64_t expires;
+};
+
+/* Documents made in this transaction, on their way into rows and the snapshot. */
 struct change {
 	struct publisher *publisher;
 	char repo[REPO_NAME];
 	int64_t now;
-	struct doc *docs[CHANGE_DOCS];
-	unsigned count;
+	struct made *made;
+	unsigned count, room;
 };
 
 /* One publication under way. */
@@ -106,23 +119,41 @@ int publish_first_root(struct db *db, const char *repo, struct stmt *q, int colu
 /* channel and class NULL: the index. */
 int making_begin(struct making *m, struct publisher *p, struct db *db, const char *channel,
 		 const char *class, struct err *err);
+/* The same from the current row of PQ_REPO_DUE, whose texts it borrows. */
+int making_begin_due(struct making *m, struct publisher *p, struct db *db, struct stmt *due,
+		     struct err *err);
 /* Ends making_begin(): bad, or the row is written and the swap arranged. */
 int making_finish(struct making *m, int bad);
+/* The same for one of many; publish_remember_time() once for all of them. */
+int making_store(struct making *m, int bad);
+int publish_remember_time(struct publisher *p, struct db *db, int64_t now, struct err *err);
+int making_put_documents(struct making *m); /* their rows */
+
+/* ---- publish_change.c: any thread, each with a making of its own ---- */
 int making_change_new(struct making *m);
-int making_doc_put(struct making *m, const char *role, int64_t version, const char *path,
-		   const void *bytes, size_t len, int64_t expires);
-int making_add_doc(struct making *m, const char *path, const void *bytes, size_t len,
-		   enum doc_cache cache, int64_t expires);
-void change_free(void *change);
-void change_apply(void *change); /* after the commit */
+/* Serve bytes at path, and keep them as the row (role, row). */
+int making_keep(struct making *m, const char *role, int64_t row, const char *path,
+		const void *bytes, size_t len, enum doc_cache cache, int64_t expires);
+/* Only serve them: they are kept under another path. */
+int making_serve(struct making *m, const char *path, const void *bytes, size_t len,
+		 enum doc_cache cache, int64_t expires);
+void making_drop(struct making *m, const char *path); /* out of the change again */
+void change_free(void *change);	 /* NULL is fine */
+void change_apply(void *change); /* after the commit; the ledger's thread */
 
 /* ---- publish_sign.c ---- */
+void publish_derived_free(void *derived);
 void making_derive(const struct making *m, enum key_role role, struct sign_key *key);
 /* Sign body with the role's key, store it, and tell what its parent must say of it. */
-int making_sign(struct making *m, enum tuf_role role, enum key_role key_role, const json_t *body,
-		int64_t version, int64_t expires, struct tuf_meta *ret);
+int making_sign(struct making *m, enum tuf_role role, enum key_role key_role,
+		const struct buf *body, int64_t version, int64_t expires, struct tuf_meta *ret);
+/* The same of a role whose body is made of content, which is taken over. */
+int making_sign_targets(struct making *m, enum tuf_role role, enum key_role key_role,
+			json_t *content, int64_t version, int64_t expires, struct tuf_meta *ret);
 /* Whether there is a root to sign under; development keys make it. */
 int making_need_root(struct making *m, bool *ret_pending);
+/* Whether what the root names can be signed as it is. */
+bool making_has_seed(const struct making *m);
 /* Take in a root, signed by whoever must: what other roles sign is made anew with the newest seed. */
 int making_store_root(struct making *m, int64_t version, const void *bytes, size_t len,
 		      int64_t expires);

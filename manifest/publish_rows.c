@@ -1,4 +1,4 @@
-/* Rows of repositories and documents, and the way of a change from begin to commit and swap. */
+/* Rows of repositories and documents; from begin to commit. */
 #include "manifest/ceremony.h"
 #include "manifest/publish_internal.h"
 
@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REPO_COLUMNS \
+	"root, targets, snapshot, timestamp, content, resign_targets, resign_timestamp, seed, first_root"
+
 /* clang-format off */
 static const char *const sql[PQ_COUNT] = {
 	[PQ_REPO_GET] =
-		"SELECT root, targets, snapshot, timestamp, content, resign_targets, resign_timestamp,"
-		" seed, first_root FROM repos WHERE repo = $repo",
+		"SELECT " REPO_COLUMNS " FROM repos WHERE repo = $repo",
 	[PQ_REPO_PUT] =
 		"INSERT INTO repos (repo, channel, class, root, targets, snapshot, timestamp, content,"
 		" resign_targets, resign_timestamp, seed, first_root) VALUES ($repo, $channel, $class,"
@@ -22,8 +24,10 @@ static const char *const sql[PQ_COUNT] = {
 		" resign_timestamp = excluded.resign_timestamp, seed = excluded.seed,"
 		" first_root = excluded.first_root",
 	[PQ_REPO_DUE] =
-		"SELECT channel, class FROM repos WHERE resign_targets <= $now"
-		" OR resign_timestamp <= $now ORDER BY resign_timestamp LIMIT $limit",
+		/* By name: rows and documents lie in that order. */
+		"SELECT " REPO_COLUMNS ", channel, class FROM repos WHERE repo IN (SELECT repo"
+		" FROM repos WHERE resign_targets <= $now OR resign_timestamp <= $now"
+		" ORDER BY resign_timestamp LIMIT $limit) ORDER BY repo",
 	[PQ_REPO_LIST] =
 		"SELECT repo, channel, class, root, targets, snapshot, timestamp, resign_targets,"
 		" resign_timestamp FROM repos ORDER BY repo",
@@ -89,16 +93,10 @@ int publish_first_root(struct db *db, const char *repo, struct stmt *q, int colu
 		       : 0;
 }
 
-static int repo_get(struct making *m, const char *channel, const char *class)
+/* The current row's REPO_COLUMNS. */
+static int repo_read(struct making *m, struct stmt *q)
 {
 	struct repo *r = &m->repo;
-	*r = (struct repo){.channel = channel, .class = class};
-	repo_name(r->name, channel, class);
-	STMT(q, m->db, &publish_sql, PQ_REPO_GET);
-	stmt_text(q, "$repo", r->name);
-	const int got = stmt_step(q, m->err);
-	if (got <= 0)
-		return got;
 	r->root = stmt_col_int(q, 0);
 	r->targets = stmt_col_int(q, 1);
 	r->snapshot = stmt_col_int(q, 2);
@@ -110,6 +108,20 @@ static int repo_get(struct making *m, const char *channel, const char *class)
 	    (r->root && publish_first_root(m->db, r->name, q, 8, &r->first_root, m->err)))
 		return -1;
 	return stmt_col_digest(q, 4, &r->content, m->err);
+}
+
+static void repo_init(struct making *m, const char *channel, const char *class)
+{
+	m->repo = (struct repo){.channel = channel, .class = class};
+	repo_name(m->repo.name, channel, class);
+}
+
+static int repo_get(struct making *m)
+{
+	STMT(q, m->db, &publish_sql, PQ_REPO_GET);
+	stmt_text(q, "$repo", m->repo.name);
+	const int got = stmt_step(q, m->err);
+	return got > 0 ? repo_read(m, q) : got;
 }
 
 static int repo_put(struct making *m)
@@ -131,73 +143,25 @@ static int repo_put(struct making *m)
 	return stmt_run(q, m->err);
 }
 
-int making_doc_put(struct making *m, const char *role, int64_t version, const char *path,
-		   const void *bytes, size_t len, int64_t expires)
+static int put_document(struct making *m, const struct made *made)
 {
 	STMT(q, m->db, &publish_sql, PQ_DOC_PUT);
 	stmt_text(q, "$repo", m->repo.name);
-	stmt_text(q, "$role", role);
-	stmt_int(q, "$version", version);
-	stmt_text(q, "$path", path);
-	stmt_blob(q, "$bytes", bytes, len);
+	stmt_text(q, "$role", made->role);
+	stmt_int(q, "$version", made->row);
+	stmt_text(q, "$path", made->doc->path);
+	stmt_blob(q, "$bytes", made->doc->bytes, made->doc->len);
 	stmt_int(q, "$created", m->now);
-	stmt_int(q, "$expires", expires);
+	stmt_int(q, "$expires", made->expires);
 	return stmt_run(q, m->err);
 }
 
-int making_add_doc(struct making *m, const char *path, const void *bytes, size_t len,
-		   enum doc_cache cache, int64_t expires)
+int making_put_documents(struct making *m)
 {
-	struct doc *doc = doc_new(path, bytes, len, cache, expires);
-	if (!doc || m->change->count == CHANGE_DOCS) {
-		doc_unref(doc);
-		return err_nomem(m->err);
-	}
-	if (m->p->on_doc)
-		m->p->on_doc(m->p->on_doc_arg, doc);
-	m->change->docs[m->change->count++] = doc;
-	return 0;
-}
-
-/* ---- into the snapshot ---- */
-
-void change_free(void *arg)
-{
-	struct change *change = arg;
+	const struct change *change = m->change;
 	for (unsigned i = 0; i < change->count; i++)
-		doc_unref(change->docs[i]);
-	free(change);
-}
-
-/* After the commit: what was signed becomes visible.  Without memory the old documents stay until
- * the next change or restart; they are valid, and the rows are kept. */
-void change_apply(void *arg)
-{
-	struct change *change = arg;
-	struct publisher *p = change->publisher;
-	struct snapshot *next = snapshot_with(p->current, change->repo, change->docs,
-					      change->count, change->now);
-	change->count = 0;
-	change_free(change);
-	if (!next)
-		return;
-	pthread_mutex_lock(&p->lock);
-	struct snapshot *old = p->current;
-	p->current = next;
-	p->stats.swaps++;
-	pthread_mutex_unlock(&p->lock);
-	atomic_fetch_add(&p->generation, 1);
-	snapshot_unref(old);
-}
-
-int making_change_new(struct making *m)
-{
-	m->change = calloc(1, sizeof(*m->change));
-	if (!m->change)
-		return err_nomem(m->err);
-	m->change->publisher = m->p;
-	m->change->now = m->now;
-	memcpy(m->change->repo, m->repo.name, sizeof(m->change->repo));
+		if (change->made[i].role && put_document(m, &change->made[i]))
+			return -1;
 	return 0;
 }
 
@@ -205,7 +169,16 @@ int making_begin(struct making *m, struct publisher *p, struct db *db, const cha
 		 const char *class, struct err *err)
 {
 	*m = (struct making){.p = p, .db = db, .now = clock_s(p->clock), .err = err};
-	return repo_get(m, channel, class) ? -1 : making_change_new(m);
+	repo_init(m, channel, class);
+	return repo_get(m) ? -1 : making_change_new(m);
+}
+
+int making_begin_due(struct making *m, struct publisher *p, struct db *db, struct stmt *due,
+		     struct err *err)
+{
+	*m = (struct making){.p = p, .db = db, .now = clock_s(p->clock), .err = err};
+	repo_init(m, stmt_col_text(due, 9), stmt_col_text(due, 10));
+	return repo_read(m, due) ? -1 : making_change_new(m);
 }
 
 static int forget_old(struct making *m)
@@ -216,21 +189,29 @@ static int forget_old(struct making *m)
 	return stmt_run(q, m->err);
 }
 
-static int remember_time(struct making *m)
+int publish_remember_time(struct publisher *p, struct db *db, int64_t now, struct err *err)
 {
 	char text[32];
-	m->p->last_signed = m->now;
-	snprintf(text, sizeof(text), "%lld", (long long)m->now);
-	return db_meta_set(m->db, "last_signed", text, m->err);
+	p->last_signed = now;
+	snprintf(text, sizeof(text), "%lld", (long long)now);
+	return db_meta_set(db, "last_signed", text, err);
 }
 
-/* Ends making_begin(): bad, or the row is written and the swap arranged. */
-int making_finish(struct making *m, int bad)
+int making_store(struct making *m, int bad)
 {
-	if (bad || !m->change->count || repo_put(m) || forget_old(m) || remember_time(m)) {
+	if (bad || !m->change->count || making_put_documents(m) || repo_put(m) ||
+	    forget_old(m)) {
 		const bool nothing = !bad && !m->change->count;
 		change_free(m->change);
 		return nothing ? 0 : -1;
 	}
 	return db_after_commit(m->db, change_apply, change_free, m->change, m->err);
+}
+
+int making_finish(struct making *m, int bad)
+{
+	const bool changed = m->change->count > 0;
+	if (making_store(m, bad))
+		return -1;
+	return changed ? publish_remember_time(m->p, m->db, m->now, m->err) : 0;
 }

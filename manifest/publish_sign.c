@@ -1,4 +1,5 @@
 /* The roles' documents, signed. */
+#include "manifest/canon.h"
 #include "manifest/ceremony.h"
 #include "manifest/publish_internal.h"
 
@@ -11,7 +12,7 @@
 #define MANIFEST_AGE_S (DAY_S * 3 / 4)
 #define MANIFEST_SPREAD_S (DAY_S / 2)
 #define EPOCH_STEP 1000000
-#define DOC_MAX TUF_TARGETS_MAX
+#define SMALL_MAX 4096 /* a timestamp's or snapshot's body */
 
 /* A numbered document, and what else it is reachable as. */
 static int store_role(struct making *m, enum tuf_role role, int64_t version, const char *bytes,
@@ -27,14 +28,12 @@ static int store_role(struct making *m, enum tuf_role role, int64_t version, con
 	if (role == TUF_TARGETS && m->repo.channel)
 		snprintf(plain, sizeof(plain), "/v1/%s/manifest.json", m->repo.name);
 	/* Only the newest timestamp is ever served: it keeps one row. */
-	const int64_t row = role == TUF_TIMESTAMP ? 1 : version;
+	if (role == TUF_TIMESTAMP)
+		return making_keep(m, name, 1, path, bytes, len, DOC_SHORT, expires);
 	const int64_t forget = role == TUF_ROOT ? INT64_MAX : expires + KEEP_S;
-	if (making_doc_put(m, name, row, path, bytes, len, role == TUF_TIMESTAMP ? expires : forget))
+	if (plain[0] && making_serve(m, plain, bytes, len, DOC_SHORT, expires))
 		return -1;
-	if (plain[0] && making_add_doc(m, plain, bytes, len, DOC_SHORT, expires))
-		return -1;
-	return role == TUF_TIMESTAMP ? making_add_doc(m, path, bytes, len, DOC_SHORT, expires)
-				     : making_add_doc(m, path, bytes, len, DOC_IMMUTABLE, forget);
+	return making_keep(m, name, version, path, bytes, len, DOC_IMMUTABLE, forget);
 }
 
 /* The seed that the repository's root names; NULL: it is gone, and a new root must be signed. */
@@ -51,24 +50,75 @@ const struct digest *making_newest_seed(const struct making *m)
 	return m->p->keys.rotating ? &m->p->next_id : &m->p->online_id;
 }
 
+/* An online key that was derived before: that costs as much as a signature. */
+struct derived {
+	struct digest seed; /* the id of its seed */
+	struct sign_key key;
+};
+
+void publish_derived_free(void *arg)
+{
+	struct derived *derived = arg;
+	key_wipe(&derived->key);
+	free(derived);
+}
+
+/* The name of a key among the derived. */
+static size_t key_name(const struct making *m, enum key_role role, char out[static REPO_NAME + 16])
+{
+	return (size_t)snprintf(out, REPO_NAME + 16, "%s %s", m->repo.name, key_role_name(role));
+}
+
+static bool recall(const struct making *m, enum key_role role, struct sign_key *key)
+{
+	char name[REPO_NAME + 16];
+	const size_t len = key_name(m, role, name);
+	pthread_mutex_lock(&m->p->lock);
+	const struct derived *known = map_get(m->p->derived, name, len);
+	const bool found = known && digest_eq(&known->seed, &m->repo.seed);
+	if (found)
+		*key = known->key;
+	pthread_mutex_unlock(&m->p->lock);
+	return found;
+}
+
+/* Without memory it is derived anew the next time. */
+static void remember(const struct making *m, enum key_role role, const struct sign_key *key)
+{
+	char name[REPO_NAME + 16];
+	const size_t len = key_name(m, role, name);
+	struct derived *derived = malloc(sizeof(*derived));
+	if (!derived)
+		return;
+	*derived = (struct derived){m->repo.seed, *key};
+	pthread_mutex_lock(&m->p->lock);
+	(void)!map_put(m->p->derived, name, len, derived);
+	pthread_mutex_unlock(&m->p->lock);
+}
+
 void making_derive(const struct making *m, enum key_role role, struct sign_key *key)
 {
-	/* The index's targets are top-level and offline, as its root. */
-	const bool offline = role == KEY_ROOT || (role == KEY_TARGETS && !m->repo.channel);
 	const struct key_use use = {m->repo.channel, m->repo.class, role, 0};
-	key_derive(key, offline ? &m->p->keys.root : seed_of(m), &use);
+	/* The index's targets are top-level and offline, as its root. */
+	if (role == KEY_ROOT || (role == KEY_TARGETS && !m->repo.channel)) {
+		key_derive(key, &m->p->keys.root, &use);
+		return;
+	}
+	if (recall(m, role, key))
+		return;
+	key_derive(key, seed_of(m), &use);
+	remember(m, role, key);
 }
 
 /* Sign body with the role's key, store it, and tell what its parent must say of it. */
 int making_sign(struct making *m, enum tuf_role role, enum key_role key_role,
-		     const json_t *body, int64_t version, int64_t expires, struct tuf_meta *ret)
+		const struct buf *body, int64_t version, int64_t expires, struct tuf_meta *ret)
 {
 	AUTO_SIGN_KEY struct sign_key key;
 	AUTO_BUF struct buf out = BUF_INIT(DOC_MAX);
 	const struct sign_key *const keys[] = {&key};
 	making_derive(m, key_role, &key);
-	if (!body || tuf_sign(body, keys, 1, &out, m->err) ||
-	    buf_ok(&out, tuf_role_name(role), m->err))
+	if (tuf_sign_text(body, keys, 1, &out, m->err))
 		return -1;
 	if (ret)
 		tuf_meta_of(ret, version, out.data, out.len);
@@ -76,6 +126,16 @@ int making_sign(struct making *m, enum tuf_role role, enum key_role key_role,
 	m->p->stats.signed_documents++;
 	pthread_mutex_unlock(&m->p->lock);
 	return store_role(m, role, version, out.data, out.len, expires);
+}
+
+int making_sign_targets(struct making *m, enum tuf_role role, enum key_role key_role,
+			json_t *content, int64_t version, int64_t expires, struct tuf_meta *ret)
+{
+	AUTO_BUF struct buf text = BUF_INIT(DOC_MAX);
+	json_auto_t *body = tuf_targets_body(version, expires, content, m->err);
+	if (!body || canon_write(body, &text, m->err) || buf_ok(&text, tuf_role_name(role), m->err))
+		return -1;
+	return making_sign(m, role, key_role, &text, version, expires, ret);
 }
 
 int making_store_root(struct making *m, int64_t version, const void *bytes, size_t len,
@@ -141,8 +201,10 @@ int making_timestamp(struct making *m, const struct tuf_meta *snapshot)
 	const int64_t expires = m->now + TIMESTAMP_LIFE_S;
 	m->repo.timestamp = making_next_version(m->p, m->repo.timestamp);
 	m->repo.resign_timestamp = due(m, TIMESTAMP_AGE_S, TIMESTAMP_SPREAD_S);
-	json_auto_t *body = tuf_timestamp_body(m->repo.timestamp, expires, snapshot, m->err);
-	return making_sign(m, TUF_TIMESTAMP, KEY_TIMESTAMP, body, m->repo.timestamp, expires, NULL);
+	AUTO_BUF struct buf body = BUF_INIT(SMALL_MAX);
+	if (tuf_timestamp_text(m->repo.timestamp, expires, snapshot, &body, m->err))
+		return -1;
+	return making_sign(m, TUF_TIMESTAMP, KEY_TIMESTAMP, &body, m->repo.timestamp, expires, NULL);
 }
 
 int making_snapshot(struct making *m, const struct tuf_meta *targets,
@@ -153,8 +215,9 @@ int making_snapshot(struct making *m, const struct tuf_meta *targets,
 	m->repo.snapshot = making_next_version(m->p, m->repo.snapshot);
 	/* Snapshot, targets and rules grow old together; an index's targets live longer. */
 	m->repo.resign_targets = due(m, MANIFEST_AGE_S, MANIFEST_SPREAD_S);
-	json_auto_t *body = tuf_snapshot_body(m->repo.snapshot, expires, targets, rules, m->err);
-	if (making_sign(m, TUF_SNAPSHOT, KEY_SNAPSHOT, body, m->repo.snapshot, expires, &meta))
+	AUTO_BUF struct buf body = BUF_INIT(SMALL_MAX);
+	if (tuf_snapshot_text(m->repo.snapshot, expires, targets, rules, &body, m->err) ||
+	    making_sign(m, TUF_SNAPSHOT, KEY_SNAPSHOT, &body, m->repo.snapshot, expires, &meta))
 		return -1;
 	return making_timestamp(m, &meta);
 }
@@ -164,8 +227,8 @@ int making_targets(struct making *m, json_t *content, struct tuf_meta *ret)
 {
 	const int64_t expires = m->now + MANIFEST_LIFE_S;
 	m->repo.targets = making_next_version(m->p, m->repo.targets);
-	json_auto_t *body = tuf_targets_body(m->repo.targets, expires, content, m->err);
-	return making_sign(m, TUF_TARGETS, KEY_TARGETS, body, m->repo.targets, expires, ret);
+	return making_sign_targets(m, TUF_TARGETS, KEY_TARGETS, content, m->repo.targets, expires,
+				   ret);
 }
 
 int making_read_meta(struct making *m, enum tuf_role role, int64_t version, struct tuf_meta *ret)
@@ -186,6 +249,12 @@ int making_need_root(struct making *m, bool *ret_pending)
 			       : make_root(m);
 	*ret_pending = !m->repo.root || !seed_of(m);
 	return 0;
+}
+
+bool making_has_seed(const struct making *m)
+{
+	return m->p->keys.development ? digest_eq(&m->repo.seed, making_newest_seed(m))
+				      : seed_of(m) != NULL;
 }
 
 int making_resign_timestamp(struct making *m)

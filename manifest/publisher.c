@@ -55,7 +55,10 @@ int publisher_new(struct publisher **ret_publisher, const struct keystore *keys,
 	if (!p)
 		return err_nomem(err);
 	p->current = snapshot_new();
-	if (!p->current) {
+	p->derived = map_new(publish_derived_free);
+	if (!p->current || !p->derived) {
+		snapshot_unref(p->current);
+		map_free(p->derived);
 		free(p);
 		return err_nomem(err);
 	}
@@ -128,6 +131,7 @@ void publisher_free(struct publisher *p)
 	if (!p)
 		return;
 	snapshot_unref(p->current);
+	map_free(p->derived);
 	keystore_done(&p->keys);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
@@ -148,32 +152,23 @@ static int load_row(struct making *m, struct stmt *q)
 	const int64_t expires = stmt_col_int(q, 5);
 	char plain[512];
 	if (!strcmp(role, "timestamp"))
-		return making_add_doc(m, path, bytes, len, DOC_SHORT, expires);
-	if (making_add_doc(m, path, bytes, len, DOC_IMMUTABLE, expires))
+		return making_serve(m, path, bytes, len, DOC_SHORT, expires);
+	if (making_serve(m, path, bytes, len, DOC_IMMUTABLE, expires))
 		return -1;
 	if (strcmp(role, "targets") || !strcmp(m->repo.name, INDEX_REPO))
 		return 0;
 	/* Rows come in order of version: the last one stays under the plain name. */
 	snprintf(plain, sizeof(plain), "/v1/%s/manifest.json", m->repo.name);
-	for (unsigned i = 0; i < m->change->count; i++)
-		if (!strcmp(m->change->docs[i]->path, plain)) {
-			doc_unref(m->change->docs[i]);
-			m->change->docs[i] = m->change->docs[--m->change->count];
-		}
-	return making_add_doc(m, plain, bytes, len, DOC_SHORT, expires - KEEP_S);
+	making_drop(m, plain);
+	return making_serve(m, plain, bytes, len, DOC_SHORT, expires - KEEP_S);
 }
 
 static int load_change(struct making *m, const char *repo)
 {
 	if (m->change)
 		change_apply(m->change);
-	m->change = calloc(1, sizeof(*m->change));
-	if (!m->change)
-		return err_nomem(m->err);
-	m->change->publisher = m->p;
-	snprintf(m->change->repo, sizeof(m->change->repo), "%s", repo);
 	snprintf(m->repo.name, sizeof(m->repo.name), "%s", repo);
-	return 0;
+	return making_change_new(m);
 }
 
 static int load_last_signed(struct publisher *p, struct db *db, struct err *err)
@@ -193,8 +188,7 @@ int publisher_load(struct publisher *p, struct db *db, struct err *err)
 	int got;
 	while ((got = stmt_step(q, err)) > 0) {
 		const char *repo = stmt_col_text(q, 0);
-		const bool full = m.change && m.change->count + 2 > CHANGE_DOCS;
-		if ((!m.change || full || strcmp(m.repo.name, repo)) && load_change(&m, repo))
+		if ((!m.change || strcmp(m.repo.name, repo)) && load_change(&m, repo))
 			return -1;
 		if (load_row(&m, q)) {
 			change_free(m.change);

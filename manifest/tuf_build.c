@@ -79,29 +79,50 @@ json_t *tuf_root_body(const struct tuf_root_spec *spec, struct err *err)
 			   TUF_ROOT, spec->version, spec->expires, err);
 }
 
-static json_t *meta_json(const struct tuf_meta *meta)
+static void meta_text(struct buf *out, const char *name, const struct tuf_meta *meta)
 {
 	char hex[DIGEST_HEX];
 	digest_hex(&meta->sha256, hex);
-	return json_pack("{s:I, s:I, s:{s:s}}", "version", (json_int_t)meta->version, "length",
-			 (json_int_t)meta->length, "hashes", "sha256", hex);
+	buf_addf(out, "\"%s\":{\"hashes\":{\"sha256\":\"%s\"},\"length\":%lld,\"version\":%lld}", name,
+		 hex, (long long)meta->length, (long long)meta->version);
 }
 
-json_t *tuf_timestamp_body(int64_t version, int64_t expires, const struct tuf_meta *snapshot,
-			   struct err *err)
+/* These two are signed for every class every day, so they are written as they are signed. */
+static void begin_text(struct buf *out, enum tuf_role role, int64_t expires)
 {
-	return with_header(json_pack("{s:{s:o}}", "meta", "snapshot.json", meta_json(snapshot)),
-			   TUF_TIMESTAMP, version, expires, err);
+	char text[CLOCK_TEXT];
+	clock_text(expires, text);
+	buf_addf(out, "{\"_type\":\"%s\",\"expires\":\"%s\",\"meta\":{", tuf_role_name(role), text);
 }
 
-json_t *tuf_snapshot_body(int64_t version, int64_t expires, const struct tuf_meta *targets,
-			  const struct tuf_meta *rules, struct err *err)
+static int end_text(struct buf *out, enum tuf_role role, int64_t version, struct err *err)
 {
-	json_t *body =
-		rules ? json_pack("{s:{s:o, s:o}}", "meta", "targets.json", meta_json(targets),
-				  "rules.json", meta_json(rules))
-		      : json_pack("{s:{s:o}}", "meta", "targets.json", meta_json(targets));
-	return with_header(body, TUF_SNAPSHOT, version, expires, err);
+	if (version < 1)
+		return err_set(err, ERR_INVALID, "%s: version must be positive",
+			       tuf_role_name(role));
+	buf_addf(out, "},\"spec_version\":\"" TUF_SPEC_VERSION "\",\"version\":%lld}",
+		 (long long)version);
+	return buf_ok(out, tuf_role_name(role), err);
+}
+
+int tuf_timestamp_text(int64_t version, int64_t expires, const struct tuf_meta *snapshot,
+		       struct buf *out, struct err *err)
+{
+	begin_text(out, TUF_TIMESTAMP, expires);
+	meta_text(out, "snapshot.json", snapshot);
+	return end_text(out, TUF_TIMESTAMP, version, err);
+}
+
+int tuf_snapshot_text(int64_t version, int64_t expires, const struct tuf_meta *targets,
+		      const struct tuf_meta *rules, struct buf *out, struct err *err)
+{
+	begin_text(out, TUF_SNAPSHOT, expires);
+	if (rules) {
+		meta_text(out, "rules.json", rules);
+		buf_addc(out, ',');
+	}
+	meta_text(out, "targets.json", targets);
+	return end_text(out, TUF_SNAPSHOT, version, err);
 }
 
 json_t *tuf_targets_body(int64_t version, int64_t expires, json_t *content, struct err *err)
@@ -178,12 +199,9 @@ static int end_document(struct buf *out, const struct buf *canon, struct err *er
 	return buf_ok(out, "signed document", err);
 }
 
-int tuf_sign(const json_t *body, const struct sign_key *const *keys, unsigned count,
-	     struct buf *out, struct err *err)
+int tuf_sign_text(const struct buf *canon, const struct sign_key *const *keys, unsigned count,
+		  struct buf *out, struct err *err)
 {
-	AUTO_BUF struct buf canon = BUF_INIT(DOCUMENT_MAX);
-	if (canon_write(body, &canon, err) < 0)
-		return -1;
 	for (unsigned i = 0; i < count; i++)
 		for (unsigned k = 0; k < i; k++)
 			if (digest_eq(&keys[i]->public.id, &keys[k]->public.id))
@@ -191,8 +209,41 @@ int tuf_sign(const json_t *body, const struct sign_key *const *keys, unsigned co
 					       "signatures: one key cannot sign twice");
 	buf_adds(out, "{\"signatures\":[");
 	for (unsigned i = 0; i < count; i++)
-		sign_into(out, keys[i], &canon, i == 0);
-	return end_document(out, &canon, err);
+		sign_into(out, keys[i], canon, i == 0);
+	return end_document(out, canon, err);
+}
+
+int tuf_sign(const json_t *body, const struct sign_key *const *keys, unsigned count,
+	     struct buf *out, struct err *err)
+{
+	AUTO_BUF struct buf canon = BUF_INIT(DOCUMENT_MAX);
+	if (canon_write(body, &canon, err) < 0)
+		return -1;
+	return tuf_sign_text(&canon, keys, count, out, err);
+}
+
+int tuf_renew(const char *bytes, size_t len, int64_t version, int64_t expires,
+	      const struct sign_key *key, struct buf *out, struct err *err)
+{
+	struct canon_span body, old_expires, old_version;
+	char text[CLOCK_TEXT];
+	AUTO_BUF struct buf canon = BUF_INIT(DOCUMENT_MAX);
+	/* Names are sorted: "expires" comes before "version". */
+	if (!canon_member(bytes, len, "signed", &body) ||
+	    !canon_member(body.text, body.len, "expires", &old_expires) ||
+	    !canon_member(body.text, body.len, "version", &old_version))
+		return err_set(err, ERR_CORRUPT, "document: has no \"signed\" that can be renewed");
+	clock_text(expires, text);
+	const char *between = old_expires.text + old_expires.len;
+	const char *rest = old_version.text + old_version.len;
+	buf_add(&canon, body.text, (size_t)(old_expires.text - body.text));
+	buf_addf(&canon, "\"%s\"", text);
+	buf_add(&canon, between, (size_t)(old_version.text - between));
+	buf_addf(&canon, "%lld", (long long)version);
+	buf_add(&canon, rest, (size_t)(body.text + body.len - rest));
+	if (buf_ok(&canon, "renewed document", err))
+		return -1;
+	return tuf_sign_text(&canon, &key, 1, out, err);
 }
 
 /* Copy the signatures of others: those whose form is right and whose key is not own. */

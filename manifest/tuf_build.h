@@ -29,11 +29,12 @@ struct tuf_root_spec {
 };
 
 json_t *tuf_root_body(const struct tuf_root_spec *spec, struct err *err) CHECKED;
-json_t *tuf_timestamp_body(int64_t version, int64_t expires, const struct tuf_meta *snapshot,
-			   struct err *err) CHECKED;
-/* rules may be NULL: the repository has no delegated role. */
-json_t *tuf_snapshot_body(int64_t version, int64_t expires, const struct tuf_meta *targets,
-			  const struct tuf_meta *rules, struct err *err) CHECKED;
+/* The bodies of timestamp and snapshot, already in canonical form, appended to out.  rules may be NULL:
+ * the repository has no delegated role. */
+int tuf_timestamp_text(int64_t version, int64_t expires, const struct tuf_meta *snapshot,
+		       struct buf *out, struct err *err) CHECKED;
+int tuf_snapshot_text(int64_t version, int64_t expires, const struct tuf_meta *targets,
+		      const struct tuf_meta *rules, struct buf *out, struct err *err) CHECKED;
 /* content: an object with "targets" and whatever goes beside it ("flotilla", "delegations");
  * TUF's own members are added to it.  Taken over, also on failure.  NULL, as a failed maker gives
  * it, is passed on with *err untouched. */
@@ -52,6 +53,14 @@ void tuf_meta_of(struct tuf_meta *ret_meta, int64_t version, const char *bytes, 
  * ERR_INVALID. */
 int tuf_sign(const json_t *body, const struct sign_key *const *keys, unsigned count,
 	     struct buf *out, struct err *err) CHECKED;
+/* The same of a body in canonical form. */
+int tuf_sign_text(const struct buf *canon, const struct sign_key *const *keys, unsigned count,
+		  struct buf *out, struct err *err) CHECKED;
+/* Append bytes, a document as tuf_sign() made it, with another version and expiry and signed anew by
+ * key alone: the same as signing its body with these again, at the price of the signature.
+ * ERR_CORRUPT when bytes are no such document. */
+int tuf_renew(const char *bytes, size_t len, int64_t version, int64_t expires,
+	      const struct sign_key *key, struct buf *out, struct err *err) CHECKED;
 /* Add, or replace, key's signature on a document that others have signed: how several holders of
  * root keys sign one root. */
 int tuf_cosign(const char *bytes, size_t len, const struct sign_key *key, struct buf *out,

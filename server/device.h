@@ -1,6 +1,6 @@
 /* device.h -- ready answers of the device listener: made once, before what they say is published,
  * and queued from all loops without copying.
- * Threads: device_doc_ready() on the ledger thread or before any starts. */
+ * Threads: device_doc_ready() from any, each with a document of its own. */
 #ifndef SERVER_DEVICE_H
 #define SERVER_DEVICE_H
 

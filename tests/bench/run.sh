@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 : "${ROUNDS:=7}" "${SECONDS_EACH:=2}"
 sh scripts/setup.sh bench
 bin=build/release
-make -s -j"$(nproc)" all $bin/tests/bench_relay
+make -s -j"$(nproc)" all $bin/tests/bench_relay $bin/tests/bench_resign
 dir=$PWD/build/bench
 rm -rf "$dir"
 mkdir -p "$dir/www"
@@ -89,6 +89,12 @@ while [ $i -lt "$ROUNDS" ]; do
 	pair
 done
 
+echo "signing 10,000 manifests anew, $ROUNDS times" >&2
+$bin/tests/bench_resign "$dir/resign" "$ROUNDS" >"$dir/resign.both"
+cut -d' ' -f1 "$dir/resign.both" >"$dir/resign.figures"
+cut -d' ' -f2 "$dir/resign.both" >"$dir/resign.peer.figures"
+rm -rf "$dir/resign"
+
 median() { # file, column
 	awk -v c="$2" '{ print $c }' "$dir/$1.figures" | sort -g |
 		awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
@@ -120,6 +126,7 @@ row poll200 "poll, 200, $size bytes" "nginx, static file" 1 "req/s" 1.0 1
 row pack "pack download" "nginx, sendfile" 2 "MB/s" 1.0 1000000
 row telemetry "telemetry, one report a POST, durable before 202" "nginx, 304" 1 "req/s" 0.15 1
 row relay "telemetry, relayed, 1,000 a batch, durable" "SQLite, the same reports raw, 1,000 a commit" 1 "reports/s" 0.5 1
+row resign "10,000 manifests signed anew and published" "30,000 signatures and one commit" 1 "manifests/s" 0.67 1
 p99=$(median poll304 3) peer_p99=$(median poll304.peer 3)
 {
 	echo

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "manifest/ceremony.h"
 #include "manifest/tuf_build.h"
+#include "tests/support/tuf_bodies.h"
 #include "store/chunkmap.h"
 #include "store/codec.h"
 #include "store/pack.h"
@@ -113,7 +114,7 @@ void fake_sign_snapshot(struct fake_server *s, struct fake_repo *repo)
 	if (!repo->class)
 		meta_of(repo, TUF_RULES, &rules);
 	sign_online(s, repo, TUF_SNAPSHOT, KEY_SNAPSHOT,
-		    tuf_snapshot_body(repo->version[TUF_SNAPSHOT], s->now + repo->life_s, &targets,
+		    snapshot_body(repo->version[TUF_SNAPSHOT], s->now + repo->life_s, &targets,
 				      repo->class ? NULL : &rules, &err));
 }
 
@@ -123,7 +124,7 @@ void fake_sign_timestamp(struct fake_server *s, struct fake_repo *repo)
 	struct err err = {0};
 	meta_of(repo, TUF_SNAPSHOT, &snapshot);
 	sign_online(s, repo, TUF_TIMESTAMP, KEY_TIMESTAMP,
-		    tuf_timestamp_body(repo->version[TUF_TIMESTAMP], s->now + repo->life_s,
+		    timestamp_body(repo->version[TUF_TIMESTAMP], s->now + repo->life_s,
 				       &snapshot, &err));
 }
 

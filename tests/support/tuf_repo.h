@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "manifest/tuf_build.h"
+#include "tests/support/tuf_bodies.h"
 
 #include <check.h>
 
@@ -93,7 +94,7 @@ static inline json_t *repo_timestamp_body(const struct repo *repo, int64_t versi
 	struct err err;
 	tuf_meta_of(&meta, snapshot_version, repo->doc[TUF_SNAPSHOT].data,
 		    repo->doc[TUF_SNAPSHOT].len);
-	return tuf_timestamp_body(version, expires, &meta, &err);
+	return timestamp_body(version, expires, &meta, &err);
 }
 
 static inline json_t *repo_snapshot_body(const struct repo *repo, int64_t version,
@@ -107,7 +108,7 @@ static inline json_t *repo_snapshot_body(const struct repo *repo, int64_t versio
 	if (with_rules)
 		tuf_meta_of(&rules, targets_version, repo->doc[TUF_RULES].data,
 			    repo->doc[TUF_RULES].len);
-	return tuf_snapshot_body(version, expires, &targets, with_rules ? &rules : NULL, &err);
+	return snapshot_body(version, expires, &targets, with_rules ? &rules : NULL, &err);
 }
 
 static inline json_t *repo_rules_body(int64_t version, int64_t expires)

@@ -111,6 +111,32 @@ START_TEST(test_canon_respects_the_limit_of_its_buffer)
 }
 END_TEST
 
+START_TEST(test_canon_finds_members)
+{
+	static const char text[] = "{\"_\":\"a}\\\"\",\"b\":{\"c\":[1,{\"d\":2}]},\"c\":7}";
+	static const char *const broken[] = {"",	 "{",	       "{}",	       "[]",	      "{\"c\"",
+					     "{\"c\":", "{\"c\":7", "{\"a\":\"", "{\"a\":1;\"c\":7}"};
+	struct canon_span got;
+	ck_assert(canon_member(text, sizeof(text) - 1, "b", &got));
+	ck_assert_mem_eq(got.text, "{\"c\":[1,{\"d\":2}]}", got.len);
+	ck_assert(canon_member(text, sizeof(text) - 1, "c", &got)); /* not the one inside b */
+	ck_assert_uint_eq(got.len, 1);
+	ck_assert_int_eq(*got.text, '7');
+	ck_assert(canon_member(text, sizeof(text) - 1, "_", &got));
+	ck_assert_uint_eq(got.len, strlen("\"a}\\\"\""));
+	ck_assert(!canon_member(text, sizeof(text) - 1, "d", &got));
+	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++)
+		ck_assert_msg(!canon_member(broken[i], strlen(broken[i]), "c", &got), "%s", broken[i]);
+	/* However much of it there is, nothing beyond is read. */
+	for (size_t len = 0; len + 3 < sizeof(text); len++) {
+		char *part = malloc(len ? len : 1);
+		memcpy(part, text, len);
+		ck_assert(!canon_member(part, len, "c", &got));
+		free(part);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("canon");
@@ -119,6 +145,7 @@ int main(void)
 	tcase_add_test(all, test_canon_refuses_the_vectors);
 	tcase_add_test(all, test_canon_refuses_what_is_not_utf8);
 	tcase_add_test(all, test_canon_sorts_many_members);
+	tcase_add_test(all, test_canon_finds_members);
 	tcase_add_test(all, test_canon_respects_the_limit_of_its_buffer);
 	suite_add_tcase(suite, all);
 	SRunner *runner = srunner_create(suite);

@@ -3,11 +3,14 @@
 #include "manifest/journal.h"
 #include "manifest/offer.h"
 #include "manifest/publish.h"
+#include "manifest/tuf.h"
 #include "store/db_internal.h"
 #include "tests/support/house.h"
 #include "tests/support/suite.h"
 
 #include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TIMESTAMP "/v1/c/stable/mid/tuf/timestamp.json"
@@ -154,6 +157,112 @@ START_TEST(test_publish_signs_anew_before_expiry)
 }
 END_TEST
 
+/* As a client that trusts the first root reads the repository; returns the manifest, the caller's. */
+static json_t *verified(struct house *h, const char *repo)
+{
+	struct tuf_trust trust;
+	struct tuf_meta meta;
+	struct err err = {0};
+	char path[200];
+	const int64_t now = clock_s(&h->clock);
+	tuf_init(&trust);
+	for (unsigned role = 0; role < TUF_RULES; role++) {
+		if (role > TUF_TIMESTAMP)
+			ck_assert_int_eq(tuf_meta_get(&trust, (enum tuf_role)role, &meta, &err), 0);
+		if (role == TUF_TIMESTAMP)
+			snprintf(path, sizeof(path), "/v1/%s/tuf/timestamp.json", repo);
+		else
+			snprintf(path, sizeof(path), "/v1/%s/tuf/%lld.%s.json", repo,
+				 (long long)(role == TUF_ROOT ? 1 : meta.version),
+				 tuf_role_name((enum tuf_role)role));
+		char *text = house_document(h, path);
+		ck_assert_msg(text != NULL, "%s is not published", path);
+		const size_t len = strlen(text);
+		const int bad = role == TUF_ROOT	? tuf_trust_root(&trust, text, len, &err)
+				: role == TUF_TIMESTAMP ? tuf_update_timestamp(&trust, text, len, now, &err)
+				: role == TUF_SNAPSHOT	? tuf_update_snapshot(&trust, text, len, now, &err)
+							: tuf_update_targets(&trust, text, len, now, &err);
+		ck_assert_msg(!bad, "%s: %s", path, err.text);
+		free(text);
+	}
+	json_t *manifest = json_deep_copy(trust.body[TUF_TARGETS]);
+	tuf_done(&trust);
+	return manifest;
+}
+
+#define MORE_CHANNELS 20
+
+static int add_channels(struct db *db, void *arg, struct err *err)
+{
+	const struct house *h = arg;
+	char name[32];
+	for (int i = 0; i < MORE_CHANNELS; i++) {
+		snprintf(name, sizeof(name), "channel-%d", i);
+		if (catalog_channel_add(db, name, 1, err) ||
+		    offer_bootstrap(db, name, "mid", "assistant", "1.0.0", 1, err))
+			return -1;
+	}
+	return publish_all(h->publisher, db, err);
+}
+
+/* Every manifest of many, signed by as many threads as there are. */
+START_TEST(test_publish_renewed_manifests_say_the_same)
+{
+	struct house h;
+	struct due due = {&h, -1};
+	json_t *before[MORE_CHANNELS];
+	char repo[40];
+	house_open(&h, 1);
+	house_run(&h, add_channels, &h);
+	for (int i = 0; i < MORE_CHANNELS; i++) {
+		snprintf(repo, sizeof(repo), "c/channel-%d/mid", i);
+		before[i] = verified(&h, repo);
+	}
+	h.clock.own_ms += (int64_t)31 * 3600 * 1000; /* manifests are signed anew after at most 30 h */
+	house_run(&h, sign_due, &due);
+	ck_assert_int_eq(due.signed_repos, (MORE_CHANNELS + 1) * (HOUSE_CLASSES + 1) + 1); /* with "default" and the index */
+	for (int i = 0; i < MORE_CHANNELS; i++) {
+		snprintf(repo, sizeof(repo), "c/channel-%d/mid", i);
+		json_auto_t *after = verified(&h, repo);
+		ck_assert_int_eq(json_integer_value(json_object_get(after, "version")),
+				 json_integer_value(json_object_get(before[i], "version")) + 1);
+		ck_assert_str_gt(json_string_value(json_object_get(after, "expires")),
+				 json_string_value(json_object_get(before[i], "expires")));
+		json_object_del(after, "version");
+		json_object_del(before[i], "version");
+		json_object_del(after, "expires");
+		json_object_del(before[i], "expires");
+		ck_assert(json_equal(after, before[i]));
+		json_decref(before[i]);
+	}
+	house_close(&h);
+}
+END_TEST
+
+static int spoil_document(struct db *db, void *arg, struct err *err)
+{
+	(void)arg;
+	return db_exec(db, "UPDATE documents SET bytes = x'7b7d' WHERE repo = 'c/stable/mid'", "spoiling",
+		       err);
+}
+
+START_TEST(test_publish_nothing_is_renewed_of_a_batch_that_fails)
+{
+	struct house h;
+	struct due due = {&h, -1};
+	struct err err;
+	house_open(&h, 1);
+	house_run(&h, add_channels, &h);
+	const int64_t before = version_of(&h, "/v1/c/channel-0/mid/tuf/timestamp.json");
+	house_run(&h, spoil_document, &h);
+	h.clock.own_ms += (int64_t)31 * 3600 * 1000;
+	ck_assert_int_eq(ledger_run(h.ledger, sign_due, &due, &err), -1);
+	ck_assert_int_eq(err.status, ERR_CORRUPT);
+	ck_assert_int_eq(version_of(&h, "/v1/c/channel-0/mid/tuf/timestamp.json"), before);
+	house_close(&h);
+}
+END_TEST
+
 static int change_published(struct db *db, void *arg, struct err *err)
 {
 	(void)arg;
@@ -218,6 +327,8 @@ int main(void)
 		test_publish_a_restart_changes_no_byte,
 		test_publish_nothing_shows_of_a_transaction_that_fails,
 		test_publish_signs_anew_before_expiry,
+		test_publish_renewed_manifests_say_the_same,
+		test_publish_nothing_is_renewed_of_a_batch_that_fails,
 		test_publish_published_releases_and_first_stables_stay,
 		test_publish_audit_is_a_chain,
 	};
