@@ -23,6 +23,23 @@ static int model_list(struct cli *cli, const struct args *args)
 	return cli_list(cli, "/admin/v1/models", columns, COUNT_OF(columns));
 }
 
+static int channel_create(struct cli *cli, const struct args *args)
+{
+	const char *name = args->positional[0];
+	json_auto_t *body = json_pack("{s:s}", "name", name);
+	return cli_send(cli, "POST", "/admin/v1/channels", body,
+			"channel %s exists; next: flotilla release bootstrap MODEL@RELEASE --channel %s",
+			name, name);
+}
+
+static int channel_list(struct cli *cli, const struct args *args)
+{
+	static const struct column columns[] = {{"CHANNEL", "name", COL_TEXT},
+						{"CREATED", "created", COL_TIME}};
+	(void)args;
+	return cli_list(cli, "/admin/v1/channels", columns, COUNT_OF(columns));
+}
+
 static int release_list(struct cli *cli, const struct args *args)
 {
 	static const struct column columns[] = {{"RELEASE", "release", COL_TEXT},
@@ -153,6 +170,9 @@ const struct command release_commands[RELEASE_COMMANDS] = {
 	{"model", "create", "NAME", 1, 1, "Make a model, the name that apps ask for", NULL, NULL, 0,
 	 model_create},
 	{"model", "list", "", 0, 0, "List models", NULL, NULL, 0, model_list},
+	{"channel", "create", "NAME", 1, 1, "Make a channel: a fleet of its own, such as beta",
+	 "Apps name their channel.  There is always one: stable.", NULL, 0, channel_create},
+	{"channel", "list", "", 0, 0, "List channels", NULL, NULL, 0, channel_list},
 	{"release", "list", "MODEL", 1, 1, "List a model's releases", NULL, NULL, 0, release_list},
 	{"release", "show", "MODEL@RELEASE", 1, 1, "Show a release's variants and files", NULL,
 	 NULL, 0, release_show},

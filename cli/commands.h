@@ -6,7 +6,7 @@
 
 enum {
 	PUSH_COMMANDS = 1,
-	RELEASE_COMMANDS = 7,
+	RELEASE_COMMANDS = 9,
 	CLASS_COMMANDS = 7,
 	ROLLOUT_COMMANDS = 11,
 	FLEET_COMMANDS = 1,
@@ -15,6 +15,7 @@ enum {
 	CEREMONY_COMMANDS = 7,
 	MANIFEST_COMMANDS = 3,
 	SIMULATE_COMMANDS = 1,
+	DB_COMMANDS = 2,
 	DOCTOR_COMMANDS = 1
 };
 
@@ -28,6 +29,7 @@ extern const struct command keys_commands[KEYS_COMMANDS];
 extern const struct command ceremony_commands[CEREMONY_COMMANDS];
 extern const struct command manifest_commands[MANIFEST_COMMANDS];
 extern const struct command simulate_commands[SIMULATE_COMMANDS];
+extern const struct command db_commands[DB_COMMANDS];
 extern const struct command doctor_commands[DOCTOR_COMMANDS];
 
 #endif

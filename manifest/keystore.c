@@ -62,19 +62,37 @@ static int need_seed(const char *path, struct err *err)
 
 static int write_epoch(const char *path, struct err *err)
 {
-	return access(path, F_OK) ? file_write(path, "1\n", 2, 0600, err) : 0;
+	return access(path, F_OK) ? file_write(path, "1 0\n", 4, 0600, err) : 0;
 }
 
-static int read_epoch(const char *path, int64_t *ret, struct err *err)
+static int read_epoch(const char *path, struct keystore *keys, struct err *err)
 {
 	AUTO_BUF struct buf text = BUF_INIT(SMALL_FILE);
-	char *end;
+	char *end = NULL;
+	keys->epoch = keys->published = 0;
 	if (file_read(path, &text, err))
-		return err_in(err, "epoch");
-	const long long epoch = text.data ? strtoll(text.data, &end, 10) : 0;
-	if (epoch < 1 || epoch > 1000000)
-		return err_set(err, ERR_CORRUPT, "epoch %s: not a number from 1", path);
-	*ret = epoch;
+		return err->status == ERR_NOT_FOUND ? 0 : err_in(err, "epoch");
+	if (text.data)
+		keys->epoch = strtoll(text.data, &end, 10);
+	if (end)
+		keys->published = strtoll(end, NULL, 10);
+	if (keys->epoch < 1 || keys->epoch > EPOCH_MAX || keys->published < 0)
+		return err_set(err, ERR_CORRUPT,
+			       "epoch %s: not two numbers from 1; remove it, start, and run `flotilla db "
+			       "restored --epoch N` with more than any before",
+			       path);
+	return 0;
+}
+
+int keystore_remember(struct keystore *keys, int64_t epoch, int64_t published, struct err *err)
+{
+	char path[PATH_BYTES], text[64];
+	const int len = snprintf(text, sizeof(text), "%lld %lld\n", (long long)epoch,
+				 (long long)published);
+	if (file_write(path_of(path, keys->data_dir, "epoch"), text, (size_t)len, 0600, err))
+		return -1;
+	keys->epoch = epoch;
+	keys->published = published;
 	return 0;
 }
 
@@ -116,7 +134,7 @@ static int load(struct keystore *keys, const char *online_file, struct err *err)
 	keys->development = !access(path, F_OK);
 	if (keys->development && keystore_seed_read(path, &keys->root, err))
 		return -1;
-	return read_epoch(path_of(path, keys->data_dir, "epoch"), &keys->epoch, err);
+	return read_epoch(path_of(path, keys->data_dir, "epoch"), keys, err);
 }
 
 int keystore_load(struct keystore *keys, const char *data_dir, const char *online_file,

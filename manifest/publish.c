@@ -39,7 +39,7 @@ static int publish_class(struct publisher *p, struct db *db, const char *channel
 	struct making m;
 	if (making_begin(&m, p, db, channel, class, err))
 		return -1;
-	return making_finish(&m, publisher_check_clock(p, m.now, err) || make_class(&m));
+	return making_finish(&m, publisher_may_sign(p, m.now, err) || make_class(&m));
 }
 
 int publish_repo(struct publisher *p, struct db *db, const char *channel, const char *class,

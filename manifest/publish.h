@@ -53,6 +53,29 @@ int publish_envelopes(struct publisher *publisher, struct db *db, const char *mo
 int publish_due(struct publisher *publisher, struct db *db, int64_t limit, int64_t *ret_signed,
 		struct err *err) CHECKED;
 
+/* ---- a backup that was put back (inside ledger functions) ----
+ * Publications are numbered in the database, and how far they came is kept outside of it, in the
+ * epoch's file, after each commit.  A start that finds fewer in the database than were published knows
+ * that this is a restored backup: nothing is signed or served from it until it is begun anew. */
+struct publisher_restored {
+	bool restored;
+	int64_t epoch;	     /* versions are epoch * 10^6 + n */
+	int64_t publication; /* the database's last */
+	int64_t published;   /* the last that was published, as the file says; 0: it is gone */
+	int64_t last_signed; /* UTC seconds: the database's last signature */
+};
+void publisher_restored(const struct publisher *publisher, struct publisher_restored *ret);
+/* The next number of a publication. */
+int publisher_next_publication(struct publisher *publisher, struct db *db,
+			       int64_t *ret_publication, struct err *err) CHECKED;
+/* From here on, in this transaction, documents may be made, with versions of that epoch; each is made
+ * anew.  ERR_INVALID unless it is greater than the last. */
+int publisher_anew(struct publisher *publisher, struct db *db, int64_t epoch,
+		   struct err *err) CHECKED;
+/* The last thing in that transaction: serve what was made once it is durable. */
+int publisher_anew_end(struct publisher *publisher, struct db *db, struct err *err) CHECKED;
+const char *publisher_data_dir(const struct publisher *publisher);
+
 /* class -> SHA-256 (hex) of its first root's `signed` in canonical form, of every class of the
  * channel that has one, into roots (an object). */
 int publish_first_roots(struct db *db, const char *channel, json_t *roots, struct err *err) CHECKED;
@@ -74,6 +97,8 @@ struct publisher_stats {
 };
 void publisher_stats(struct publisher *publisher, struct publisher_stats *ret_stats);
 bool publisher_development(const struct publisher *publisher);
+/* Whether nothing may be served: see above. */
+bool publisher_withheld(const struct publisher *publisher);
 /* Why the clock guard refuses to sign now; false when it does not. */
 bool publisher_clock_doubt(struct publisher *publisher, char out[static 200]);
 

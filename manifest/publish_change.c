@@ -107,6 +107,7 @@ void change_apply(void *arg)
 	struct change *change = arg;
 	struct publisher *p = change->publisher;
 	struct snapshot *next = with_change(p->current, change);
+	publisher_came_to(p, change->publication);
 	change_free(change);
 	if (!next)
 		return;

@@ -184,18 +184,27 @@ static int store(struct renewal *r, struct err *err)
 int publish_due(struct publisher *p, struct db *db, int64_t limit, int64_t *ret_signed,
 		struct err *err)
 {
+	int64_t publication;
+	const int64_t now = clock_s(p->clock);
+	*ret_signed = 0;
+	if (p->restored)
+		return 0;
+	publisher_note(p);
 	AUTO_BATCH struct batch b = {.list = calloc((size_t)limit, sizeof(struct renewal))};
 	if (!b.list)
 		return err_nomem(err);
-	if (read_due(&b, p, db, limit, err) ||
-	    (b.count && publisher_check_clock(p, clock_s(p->clock), err)))
+	if (read_due(&b, p, db, limit, err))
+		return -1;
+	if (b.count && (publisher_may_sign(p, now, err) ||
+			publish_remember(p, db, now, &publication, err)))
 		return -1;
 	threads_start(&b);
 	for (unsigned i = 0; i < b.count; i++) {
 		await(&b, &b.list[i]);
+		b.list[i].m.change->publication = publication;
 		if (store(&b.list[i], err))
 			return -1;
 	}
 	*ret_signed = b.count;
-	return b.count ? publish_remember_time(p, db, clock_s(p->clock), err) : 0;
+	return 0;
 }

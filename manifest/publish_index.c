@@ -116,7 +116,7 @@ int publish_index(struct publisher *p, struct db *db, struct err *err)
 	struct making m;
 	if (making_begin(&m, p, db, NULL, NULL, err))
 		return -1;
-	return making_finish(&m, publisher_check_clock(p, m.now, err) || make_index(&m));
+	return making_finish(&m, publisher_may_sign(p, m.now, err) || make_index(&m));
 }
 
 /* ---- envelopes ---- */

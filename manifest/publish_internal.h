@@ -6,6 +6,7 @@
  *   publish_index.c the index, and publishers' envelopes
  *   publish.c       classes; many at once
  *   publish_due.c   signing anew
+ *   publish_restored.c  what was published against what the database knows
  * Threads: the ledger's, but for publisher's lock, and for what publish_due.c signs on several: all
  * that making_timestamp(), _snapshot() and _store_targets() use works on one making only. */
 #ifndef MANIFEST_PUBLISH_INTERNAL_H
@@ -40,6 +41,7 @@ enum publish_statement {
 	PQ_DOC_GET,
 	PQ_SEED_USED,
 	PQ_STRANDED,
+	PQ_REPO_ANEW,
 	PQ_COUNT
 };
 
@@ -50,6 +52,10 @@ struct publisher {
 	void (*on_doc)(void *arg, struct doc *doc);
 	void *on_doc_arg;
 	int64_t last_signed; /* the ledger thread's */
+	int64_t publication, committed; /* the last that was given out, that is durable; the ledger
+					   thread's */
+	bool restored;	     /* nothing may be signed; the ledger thread's */
+	atomic_bool withheld; /* ... nor served */
 	struct digest online_id, next_id; /* of keys' seeds; the ledger thread's */
 
 	pthread_mutex_t lock; /* guards current, stats, doubt, derived */
@@ -84,6 +90,7 @@ struct change {
 	struct publisher *publisher;
 	char repo[REPO_NAME];
 	int64_t now;
+	int64_t publication; /* 0: not known */
 	struct made *made;
 	unsigned count, room;
 };
@@ -99,14 +106,21 @@ struct making {
 };
 
 /* ---- publisher.c ---- */
-/* Time that jumped must not be signed: ERR_CONFLICT. */
-int publisher_check_clock(struct publisher *p, int64_t now, struct err *err);
+/* Time that jumped must not be signed, nor what a restored backup says: ERR_CONFLICT. */
+int publisher_may_sign(struct publisher *p, int64_t now, struct err *err);
 
 void publisher_name_seeds(struct publisher *p); /* after its keys changed */
 /* Into the stats; after keys or roots changed. */
 int publisher_count_stranded(struct publisher *p, struct db *db, struct err *err);
 /* When no repository needs the old seed any more. */
 int publisher_settle_seed(struct publisher *p, struct db *db, struct err *err);
+
+/* ---- publish_restored.c ---- */
+/* At start: whether the database is older than what was published. */
+int publisher_compare(struct publisher *p, struct db *db, struct err *err);
+/* After a commit: so far it has come, for the next start to compare. */
+void publisher_came_to(struct publisher *p, int64_t publication);
+void publisher_note(struct publisher *p); /* ... if that could not be written then */
 
 /* ---- publish_rows.c ---- */
 /* Append a stored document; ERR_CORRUPT when it is not there. */
@@ -124,9 +138,11 @@ int making_begin_due(struct making *m, struct publisher *p, struct db *db, struc
 		     struct err *err);
 /* Ends making_begin(): bad, or the row is written and the swap arranged. */
 int making_finish(struct making *m, int bad);
-/* The same for one of many; publish_remember_time() once for all of them. */
+/* The same for one of many; publish_remember() once for all of them. */
 int making_store(struct making *m, int bad);
-int publish_remember_time(struct publisher *p, struct db *db, int64_t now, struct err *err);
+/* That something was signed at now, as the next publication. */
+int publish_remember(struct publisher *p, struct db *db, int64_t now, int64_t *ret_publication,
+		     struct err *err);
 int making_put_documents(struct making *m); /* their rows */
 
 /* ---- publish_change.c: any thread, each with a making of its own ---- */

@@ -48,6 +48,7 @@ static const char *const sql[PQ_COUNT] = {
 	[PQ_STRANDED] =
 		"SELECT count(*) FROM repos WHERE seed IS NOT NULL AND seed <> $online"
 		" AND seed <> $next",
+	[PQ_REPO_ANEW] = "UPDATE repos SET content = $content, resign_targets = 0, resign_timestamp = 0",
 	[PQ_SEED_USED] = "SELECT 1 FROM repos WHERE seed IS NULL OR seed <> $seed LIMIT 1",
 };
 /* clang-format on */
@@ -189,12 +190,16 @@ static int forget_old(struct making *m)
 	return stmt_run(q, m->err);
 }
 
-int publish_remember_time(struct publisher *p, struct db *db, int64_t now, struct err *err)
+int publish_remember(struct publisher *p, struct db *db, int64_t now, int64_t *ret_publication,
+		     struct err *err)
 {
 	char text[32];
 	p->last_signed = now;
 	snprintf(text, sizeof(text), "%lld", (long long)now);
-	return db_meta_set(db, "last_signed", text, err);
+	return db_meta_set(db, "last_signed", text, err) ||
+			       publisher_next_publication(p, db, ret_publication, err)
+		       ? -1
+		       : 0;
 }
 
 int making_store(struct making *m, int bad)
@@ -210,8 +215,8 @@ int making_store(struct making *m, int bad)
 
 int making_finish(struct making *m, int bad)
 {
-	const bool changed = m->change->count > 0;
-	if (making_store(m, bad))
-		return -1;
-	return changed ? publish_remember_time(m->p, m->db, m->now, m->err) : 0;
+	const bool changed = !bad && m->change->count;
+	return making_store(m, bad || (changed && publish_remember(m->p, m->db, m->now,
+								     &m->change->publication,
+								     m->err)));
 }

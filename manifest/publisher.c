@@ -17,10 +17,14 @@ static void set_doubt(struct publisher *p, const char *text)
 }
 
 /* Time that jumped must not be signed: a device would believe it. */
-int publisher_check_clock(struct publisher *p, int64_t now, struct err *err)
+int publisher_may_sign(struct publisher *p, int64_t now, struct err *err)
 {
 	const int64_t wall = clock_wall_ms() - p->wall_ms;
 	const int64_t apart = llabs(wall - (clock_monotonic_ms() - p->monotonic_ms));
+	if (p->restored)
+		return err_set(err, ERR_CONFLICT,
+			       "the database is a restored backup, and nothing is signed from it: look at "
+			       "`flotilla db status`, then run `flotilla db restored`");
 	if (apart > CLOCK_SLACK_MS)
 		err_set(err, ERR_CONFLICT,
 			"refusing to sign: the wall clock has moved %lld s against the monotonic one;"
@@ -205,7 +209,7 @@ int publisher_load(struct publisher *p, struct db *db, struct err *err)
 		return -1;
 	if (!used)
 		settle_apply(p);
-	return publisher_count_stranded(p, db, err);
+	return publisher_count_stranded(p, db, err) || publisher_compare(p, db, err) ? -1 : 0;
 }
 
 struct snapshot *publisher_snapshot(struct publisher *p)

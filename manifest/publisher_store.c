@@ -225,7 +225,7 @@ static int key_of(struct db *db, const char *name, struct public_key *key, struc
 }
 
 int publisher_revoke(struct db *db, const char *name, const char *reason, const char *actor,
-		     int64_t now, struct err *err)
+		     int64_t now, struct digest *ret_key, struct err *err)
 {
 	struct public_key key;
 	char what[96];
@@ -234,6 +234,7 @@ int publisher_revoke(struct db *db, const char *name, const char *reason, const 
 	snprintf(what, sizeof what, "publisher %s", name);
 	if (publisher_revocation_add(db, &key.id, what, reason, actor, now, err))
 		return -1;
+	*ret_key = key.id;
 	STMT(q, db, &publisher_sql, Q_DELETE);
 	stmt_text(q, "$name", name);
 	return stmt_run(q, err);

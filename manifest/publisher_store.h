@@ -32,9 +32,10 @@ int publisher_published(struct db *db, struct arena *arena, struct publisher_lis
  * ERR_CONFLICT when another one has the key, or it is revoked. */
 int publisher_put(struct db *db, const char *name, const json_t *body, int64_t now,
 		  struct err *err) CHECKED;
-/* Take the publisher out and revoke the key, which counts at once.  ERR_NOT_FOUND. */
+/* Take the publisher out and revoke the key, which counts at once; *ret_key: its id.
+ * ERR_NOT_FOUND. */
 int publisher_revoke(struct db *db, const char *name, const char *reason, const char *actor,
-		     int64_t now, struct err *err) CHECKED;
+		     int64_t now, struct digest *ret_key, struct err *err) CHECKED;
 /* body: {"required":bool?,"floors":{model:counter}?}; floors only rise (ERR_CONFLICT). */
 int publisher_policy_put(struct db *db, const json_t *body, struct err *err) CHECKED;
 

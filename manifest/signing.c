@@ -394,7 +394,7 @@ static int adopt_index(struct publisher *p, struct db *db, const json_t *file,
 			    : 0;
 	if (making_begin(&m, p, db, NULL, NULL, err))
 		return -1;
-	return making_finish(&m, publisher_check_clock(p, m.now, err) ||
+	return making_finish(&m, publisher_may_sign(p, m.now, err) ||
 					 adopt_index_parts(&m, file, root));
 }
 

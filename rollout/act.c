@@ -6,6 +6,7 @@
 #include "manifest/class_store.h"
 #include "manifest/journal.h"
 #include "manifest/offer.h"
+#include "manifest/withdrawn.h"
 #include "rollout/evidence.h"
 #include "rollout/stage.h"
 
@@ -382,6 +383,18 @@ int act_resume(struct db *db, const struct act *act, struct lane *lane, const ch
 
 /* ---- taking back ---- */
 
+/* That it was, for whoever puts back a backup from before. */
+static int remember(struct db *db, const struct act *act, const struct lane *lane, struct err *err)
+{
+	return withdrawn_add(act->publisher, db,
+			     json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "what", "release",
+				       "rollout", lane->rollout, "channel", lane->channel, "class",
+				       lane->class, "model", lane->model, "release", lane->release,
+				       "state", lane_state_names[lane->state], "reason",
+				       lane->reason),
+			     err);
+}
+
 int act_take_back(struct db *db, const struct act *act, struct lane *lane, enum lane_state state,
 		  const char *reason, json_t *evidence, struct err *err)
 {
@@ -396,7 +409,7 @@ int act_take_back(struct db *db, const struct act *act, struct lane *lane, enum 
 	    record(db, act, lane, state == LANE_ABORTED ? "lane.aborted" : "lane.rolled_back",
 		   reason, evidence, err))
 		return -1;
-	return leave(db, act, lane, err);
+	return leave(db, act, lane, err) || remember(db, act, lane, err) ? -1 : 0;
 }
 
 int act_undo(struct db *db, const struct act *act, struct lane *lane, const char *reason,
@@ -419,7 +432,7 @@ int act_undo(struct db *db, const struct act *act, struct lane *lane, const char
 	if (lane_update(db, lane, err) ||
 	    record(db, act, lane, "lane.undone", lane->reason, NULL, err))
 		return -1;
-	return publish(db, act, lane, err);
+	return publish(db, act, lane, err) || remember(db, act, lane, err) ? -1 : 0;
 }
 
 int act_abort_rest(struct db *db, const struct act *act, const char *id, struct err *err)

@@ -236,6 +236,8 @@ static int move_lanes(struct engine *e, struct err *err)
 {
 	struct lane *lanes;
 	unsigned count;
+	if (publisher_withheld(e->options.publisher))
+		return 0;
 	AUTO(arena_free) struct arena *arena = arena_new(TICK_ARENA);
 	if (!arena)
 		return err_nomem(err);

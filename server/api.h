@@ -61,6 +61,8 @@ route_handler api_keys_list;
 route_handler api_keys_pending;
 route_handler api_keys_import;
 route_handler api_keys_rotate;
+route_handler api_restored_status;
+route_handler api_restored;
 route_handler api_class_prepare;
 
 /* api_class.c */

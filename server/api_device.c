@@ -79,12 +79,16 @@ void device_doc_ready(void *arg, struct doc *doc)
 
 /* Answers that are the same for everyone. */
 struct device_replies {
-	struct MHD_Response *missing, *accepted;
+	struct MHD_Response *missing, *withheld, *accepted;
 };
 
 static const char missing_text[] =
 	"{\"type\":\"https://flotilla.dev/problems/not-found\",\"title\":\"Not found\","
 	"\"status\":404,\"detail\":\"there is no such document\"}";
+
+static const char withheld_text[] =
+	"{\"type\":\"https://flotilla.dev/problems/busy\",\"title\":\"Busy\",\"status\":503,"
+	"\"detail\":\"nothing is served until an operator has looked at the restored database\"}";
 
 struct device_replies *device_replies_new(void)
 {
@@ -95,7 +99,9 @@ struct device_replies *device_replies_new(void)
 	replies->missing = response_new(missing_text, sizeof(missing_text) - 1,
 					"application/problem+json", NULL, A_MINUTE);
 	replies->accepted = response_new("", 0, NULL, NULL, "no-store");
-	if (!replies->missing || !replies->accepted) {
+	replies->withheld = response_new(withheld_text, sizeof(withheld_text) - 1,
+					 "application/problem+json", NULL, "no-store");
+	if (!replies->missing || !replies->withheld || !replies->accepted) {
 		device_replies_free(replies);
 		return NULL;
 	}
@@ -108,6 +114,8 @@ void device_replies_free(struct device_replies *replies)
 		return;
 	if (replies->missing)
 		MHD_destroy_response(replies->missing);
+	if (replies->withheld)
+		MHD_destroy_response(replies->withheld);
 	if (replies->accepted)
 		MHD_destroy_response(replies->accepted);
 	free(replies);
@@ -163,12 +171,23 @@ static int missing_reply(struct request *rq, struct reply *reply, struct err *er
 	return ready_reply(reply, 404, replies->missing, sizeof(missing_text) - 1);
 }
 
+static int withheld_reply(struct request *rq, struct reply *reply, struct err *err)
+{
+	if (exchange_loop(rq->exchange)->own_date)
+		return err_set(err, ERR_BUSY,
+			       "nothing is served until an operator has looked at the restored database");
+	return ready_reply(reply, 503, rq->app->replies->withheld, sizeof(withheld_text) - 1);
+}
+
 int api_document(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct loop *loop = exchange_loop(rq->exchange);
-	const struct doc *doc = snapshot_find(snapshot_of(loop), rq->path);
+	const struct doc *doc;
 	const struct ready *ready;
 
+	if (publisher_withheld(rq->app->publisher))
+		return withheld_reply(rq, reply, err);
+	doc = snapshot_find(snapshot_of(loop), rq->path);
 	if (!doc)
 		return missing_reply(rq, reply, err);
 	ready = doc->reply;

@@ -108,6 +108,16 @@ static bool check_keys(struct request *rq, char detail[static DETAIL])
 	return !stats.stranded;
 }
 
+static bool check_restored(struct request *rq, char detail[static DETAIL])
+{
+	const bool withheld = publisher_withheld(rq->app->publisher);
+
+	snprintf(detail, DETAIL, "%s",
+		 withheld ? "a restored backup: nothing is signed or served; flotilla db status"
+			  : "as new as what was published");
+	return !withheld;
+}
+
 /* Whether devices get documents that they will still accept. */
 static bool check_signing(struct request *rq, char detail[static DETAIL])
 {
@@ -142,6 +152,7 @@ static const struct {
 	{"database", check_database},
 	{"disk", check_disk},
 	{"ledger", check_ledger},
+	{"restore", check_restored},
 	{"signing", check_signing},
 	{"keys", check_keys},
 };
@@ -264,6 +275,9 @@ static void publisher_metrics(const struct app *app, struct buf *out)
 		      stats.repositories);
 	metrics_value(out, "flotilla_stranded_roots", "gauge",
 		      "Roots that name an online seed which is gone", (double)stats.stranded);
+	metrics_value(out, "flotilla_restored", "gauge",
+		      "1 while a restored database waits for an operator",
+		      publisher_withheld(app->publisher));
 	metrics_value(out, "flotilla_first_expiry_seconds", "gauge",
 		      "Own time at which the first current document expires",
 		      (double)stats.first_expiry);

@@ -1,5 +1,6 @@
 /* Tokens of people and machines. */
 #include "base/json.h"
+#include "manifest/withdrawn.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/auth.h"
@@ -52,7 +53,10 @@ int api_token_create(struct request *rq, struct reply *reply, struct err *err)
 static int revoke(struct db *db, void *arg, struct err *err)
 {
 	struct request *rq = arg;
-	return auth_revoke(rq->app->auth, db, rq->params[0], err);
+	if (auth_revoke(rq->app->auth, db, rq->params[0], err))
+		return -1;
+	return withdrawn_add(rq->app->publisher, db,
+			     json_pack("{s:s, s:s}", "what", "token", "id", rq->params[0]), err);
 }
 
 int api_token_revoke(struct request *rq, struct reply *reply, struct err *err)

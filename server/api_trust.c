@@ -4,6 +4,7 @@
 #include "manifest/class_store.h"
 #include "manifest/publish.h"
 #include "manifest/publisher_store.h"
+#include "manifest/withdrawn.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/write.h"
@@ -68,13 +69,30 @@ struct taking_back {
 	unsigned count;
 };
 
+/* A revocation, for whoever puts back a backup from before. */
+static int withdraw(struct request *rq, struct db *db, const struct digest *digest,
+		    const char *what, const char *reason, struct err *err)
+{
+	char hex[DIGEST_HEX];
+	digest_hex(digest, hex);
+	return withdrawn_add(rq->app->publisher, db,
+			     json_pack("{s:s, s:s, s:s, s:s}", "what", "revocation", "digest", hex,
+				       "of", what, "reason", reason),
+			     err);
+}
+
 static int revoke_publisher(struct db *db, void *arg, struct err *err)
 {
 	const struct taking_back *t = arg;
 	struct request *rq = t->rq;
-	if (publisher_revoke(db, rq->params[0], t->reason, rq->who.name, write_now(rq), err))
+	struct digest key;
+	if (publisher_revoke(db, rq->params[0], t->reason, rq->who.name, write_now(rq), &key, err) ||
+	    publish_list_change(rq, db, err) ||
+	    withdraw(rq, db, &key, rq->params[0], t->reason, err))
 		return -1;
-	return publish_list_change(rq, db, err);
+	return withdrawn_add(rq->app->publisher, db,
+			     json_pack("{s:s, s:s}", "what", "publisher", "name", rq->params[0]),
+			     err);
 }
 
 int api_publisher_revoke(struct request *rq, struct reply *reply, struct err *err)
@@ -92,9 +110,10 @@ int api_publisher_revoke(struct request *rq, struct reply *reply, struct err *er
 static int put_policy(struct db *db, void *arg, struct err *err)
 {
 	struct request *rq = arg;
-	if (publisher_policy_put(db, rq->body, err))
+	if (publisher_policy_put(db, rq->body, err) || publish_list_change(rq, db, err))
 		return -1;
-	return publish_list_change(rq, db, err);
+	return withdrawn_add(rq->app->publisher, db,
+			     json_pack("{s:s, s:O}", "what", "policy", "policy", rq->body), err);
 }
 
 int api_publisher_policy(struct request *rq, struct reply *reply, struct err *err)
@@ -123,7 +142,12 @@ static int revoke_digests(struct db *db, void *arg, struct err *err)
 		if (publisher_revocation_add(db, &t->digests[i], t->what, t->reason,
 					     t->rq->who.name, write_now(t->rq), err))
 			return -1;
-	return publish_all(t->rq->app->publisher, db, err);
+	if (publish_all(t->rq->app->publisher, db, err))
+		return -1;
+	for (unsigned i = 0; i < t->count; i++)
+		if (withdraw(t->rq, db, &t->digests[i], t->what, t->reason, err))
+			return -1;
+	return 0;
 }
 
 /* The files of "model@release/tier". */
@@ -177,9 +201,13 @@ int api_revocation_create(struct request *rq, struct reply *reply, struct err *e
 static int end_revocation(struct db *db, void *arg, struct err *err)
 {
 	const struct taking_back *t = arg;
-	if (publisher_revocation_end(db, t->digests, err))
+	char hex[DIGEST_HEX];
+	digest_hex(t->digests, hex);
+	if (publisher_revocation_end(db, t->digests, err) ||
+	    publish_all(t->rq->app->publisher, db, err))
 		return -1;
-	return publish_all(t->rq->app->publisher, db, err);
+	return withdrawn_add(t->rq->app->publisher, db,
+			     json_pack("{s:s, s:s}", "what", "revocation_end", "digest", hex), err);
 }
 
 int api_revocation_end(struct request *rq, struct reply *reply, struct err *err)

@@ -106,6 +106,12 @@ const struct route routes[] = {
 	{ POST, ADMIN_API "/keys/rotate", ROLE_ADMIN, api_keys_rotate, BODY_MAYBE,
 	  .summary = "Make the next online seed" },
 
+	/* A backup that was put back. */
+	{ GET, ADMIN_API "/restored", ROLE_VIEWER, api_restored_status,
+	  .summary = "Whether the database was restored, and what was taken back since" },
+	{ POST, ADMIN_API "/restored", ROLE_ADMIN, api_restored, BODY_MAYBE,
+	  .summary = "Go on from a restored database" },
+
 	/* Who may publish, and what is taken back. */
 	{ GET, ADMIN_API "/publishers", ROLE_VIEWER, api_publisher_list,
 	  .summary = "Publishers: as they will be signed, and as they are" },
