@@ -1,64 +1,12 @@
 /* Every write, sync, link and rename that a push makes fails once, the store's own and SQLite's, one
  * after the other.  Whatever then was acknowledged is there, what was not can be repeated, and nothing
- * torn is left.  The calls below take the place of libc's in this program, shared libraries included. */
+ * torn is left. */
 #include "base/file.h"
 #include "store/gc.h"
+#include "tests/support/failing_calls.h"
 #include "tests/support/shop.h"
 
 #include <errno.h>
-#include <stdatomic.h>
-#include <sys/syscall.h>
-
-static atomic_int countdown; /* the call that makes it 0 fails; below 1: none will */
-static atomic_int failures;  /* that happened */
-static atomic_int error_number;
-static atomic_bool sticky; /* all later calls fail too */
-
-static bool fails(void)
-{
-	bool hit = atomic_load(&sticky) && atomic_load(&failures);
-
-	if (!hit && (atomic_load(&countdown) < 1 || atomic_fetch_sub(&countdown, 1) != 1))
-		return false;
-	atomic_fetch_add(&failures, 1);
-	errno = atomic_load(&error_number);
-	return true;
-}
-
-ssize_t write(int fd, const void *bytes, size_t len)
-{
-	return fd > 2 && fails() ? -1 : syscall(SYS_write, fd, bytes, len);
-}
-
-ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
-{
-	return fails() ? -1 : syscall(SYS_pwrite64, fd, bytes, len, at);
-}
-
-ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at)
-{
-	return fails() ? -1 : syscall(SYS_pwrite64, fd, bytes, len, at);
-}
-
-int fdatasync(int fd)
-{
-	return fails() ? -1 : (int)syscall(SYS_fdatasync, fd);
-}
-
-int fsync(int fd)
-{
-	return fails() ? -1 : (int)syscall(SYS_fsync, fd);
-}
-
-int rename(const char *from, const char *to)
-{
-	return fails() ? -1 : (int)syscall(SYS_rename, from, to);
-}
-
-int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
-{
-	return fails() ? -1 : (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
-}
 
 static struct shop shop;
 static struct goods goods;
