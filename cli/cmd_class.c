@@ -4,11 +4,14 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "manifest/classes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FILE_MAX (1 << 20)
+#define RULES "/admin/v1/class-rules"
 
 /* A JSON document from a file, "-" for standard input; NULL and a message otherwise. */
 static json_t *read_document(const char *path)
@@ -111,10 +114,149 @@ static int rules_set(struct cli *cli, const struct args *args)
 	json_auto_t *body = read_document(args->positional[0]);
 	if (!body)
 		return EXIT_FAILED;
-	const int code = put_matched(cli, "/admin/v1/class-rules", body);
+	const int code = put_matched(cli, args_flag(args, "hold") ? RULES "?hold=1" : RULES, body);
 	if (code == EXIT_DONE)
 		cli_say(cli, "the rules are published; devices see them at their next poll");
 	return code;
+}
+
+/* ---- plan: who would move ---- */
+
+static void say_moves(const struct cli *cli, const json_t *doc)
+{
+	static const struct column columns[] = {{"CLASS", "class", COL_TEXT},
+						{"DEVICES", "devices", COL_INT},
+						{"SHARE", "share_ppm", COL_PPM},
+						{"MAY MOVE TO", "to", COL_TEXT}};
+	json_t *rows = json_object_get(doc, "classes"), *row, *name;
+	size_t i, k;
+	json_array_foreach (rows, i, row) {
+		char to[400] = "";
+		json_array_foreach (json_object_get(row, "may_move_to"), k, name)
+			snprintf(to + strlen(to), sizeof(to) - strlen(to), "%s%s", k ? ", " : "",
+				 json_string_value(name));
+		if (to[0] && !json_is_true(json_object_get(row, "some_stay")))
+			snprintf(to + strlen(to), sizeof(to) - strlen(to), " (all)");
+		json_object_set_new(row, "to", json_string(to));
+	}
+	out_table(rows, columns, COUNT_OF(columns));
+	cli_say(cli, "at most %lld of %lld devices would move (%.1f %%)",
+		(long long)json_integer_value(json_object_get(doc, "may_move")),
+		(long long)json_integer_value(json_object_get(doc, "devices")),
+		(double)json_integer_value(json_object_get(doc, "may_move_ppm")) / 1e4);
+	json_array_foreach (json_object_get(doc, "lanes"), i, name)
+		cli_say(cli, "a rollout is under way that this touches: %s; rules-set needs --hold",
+			json_string_value(name));
+}
+
+static int class_plan(struct cli *cli, const struct args *args)
+{
+	int code;
+	struct err err;
+	json_auto_t *body = read_document(args->positional[0]), *doc = NULL;
+	struct api *api = body ? cli_api(cli, &code) : NULL;
+	if (!body)
+		return EXIT_FAILED;
+	if (!api)
+		return code;
+	if (api_send(api, "POST", "/admin/v1/class-plan", body, &doc, &err))
+		return cli_fail(&err);
+	if (cli->output == OUTPUT_JSON)
+		out_json(doc);
+	else
+		say_moves(cli, doc);
+	return EXIT_DONE;
+}
+
+/* ---- test: devices as they are meant to be classed ---- */
+
+/* The rules of --rules, which need no server, or those in force. */
+static json_t *rules_of(struct cli *cli, const struct args *args, int *ret_code)
+{
+	struct err err;
+	json_t *doc = NULL;
+	*ret_code = EXIT_FAILED;
+	if (args_text(args, "rules"))
+		return read_document(args_text(args, "rules"));
+	struct api *api = cli_api(cli, ret_code);
+	if (api && api_get(api, RULES, &doc, &err))
+		*ret_code = cli_fail(&err);
+	return doc;
+}
+
+/* One device: a row of the table.  -1: *err says what is wrong with it. */
+static int test_one(const struct class_rules *rules, json_t *device, struct arena *arena,
+		    json_t *rows, bool *ret_failed, struct err *err)
+{
+	struct attrs attrs;
+	const char *want = NULL, *name = "";
+	json_t *attributes = NULL;
+	const struct json_field fields[] = {
+		FIELD_OBJECT("attributes", &attributes),
+		FIELD_TEXT("class", &want, .optional = true),
+		FIELD_TEXT("name", &name, .optional = true),
+	};
+	if (json_read(device, fields, COUNT_OF(fields), err) ||
+	    attrs_parse(&attrs, attributes, arena, err))
+		return -1;
+	json_auto_t *why = classes_explain(rules, &attrs, err);
+	if (!why)
+		return -1;
+	const char *class = json_string_value(json_object_get(why, "class"));
+	const bool failed = want && strcmp(want, class) != 0;
+	json_t *row = json_pack("{s:s, s:s, s:s, s:O, s:s, s:O}", "name", name, "class", class,
+				"expected", want ? want : "", "rule", json_object_get(why, "rule"),
+				"result", !want ? "" : failed ? "FAIL" : "ok", "explained", why);
+	if (json_array_append_new(rows, row))
+		return err_nomem(err);
+	*ret_failed = *ret_failed || failed;
+	return 0;
+}
+
+static int test_all(const json_t *document, const json_t *devices, json_t *rows, bool *ret_failed,
+		    struct err *err)
+{
+	struct class_rules rules;
+	size_t i;
+	json_t *device;
+	AUTO(arena_free) struct arena *arena = arena_new(2 * CLASS_RULES_ARENA);
+	if (!arena)
+		return err_nomem(err);
+	if (!json_is_array(devices))
+		return err_set(err, ERR_INVALID,
+			       "devices: must be an array of {\"attributes\": {...}, \"class\": "
+			       "\"expected\"}");
+	if (classes_lint(&rules, document, arena, err))
+		return err_in(err, "rules");
+	json_array_foreach (devices, i, device)
+		if (test_one(&rules, device, arena, rows, ret_failed, err))
+			return err_in(err, "devices[%zu]", i);
+	return 0;
+}
+
+static int class_test(struct cli *cli, const struct args *args)
+{
+	static const struct column columns[] = {{"DEVICE", "name", COL_TEXT},
+						{"CLASS", "class", COL_TEXT},
+						{"RULE", "rule", COL_INT},
+						{"EXPECTED", "expected", COL_TEXT},
+						{"RESULT", "result", COL_TEXT}};
+	int code;
+	bool failed = false;
+	struct err err;
+	json_auto_t *devices = read_document(args->positional[0]);
+	json_auto_t *document = devices ? rules_of(cli, args, &code) : NULL;
+	json_auto_t *rows = json_array();
+	if (!devices)
+		return EXIT_FAILED;
+	if (!document)
+		return code;
+	if (test_all(document, devices, rows, &failed, &err))
+		return cli_fail(&err);
+	out_rows(cli, rows, columns, COUNT_OF(columns));
+	if (failed)
+		cli_say(cli, "some devices are not where they are expected; -o json shows why");
+	return failed ? EXIT_FAILED : EXIT_DONE;
 }
 
 static int class_explain(struct cli *cli, const struct args *args)
@@ -144,6 +286,13 @@ static int class_prepare(struct cli *cli, const struct args *args)
 			name);
 }
 
+static const struct cli_option set_options[] = {
+	{"hold", NULL, "hold rollouts whose devices may change class, instead of refusing", false},
+};
+static const struct cli_option test_options[] = {
+	{"rules", "FILE", "these rules, without a server (those in force)", false},
+};
+
 /* clang-format off */
 const struct command class_commands[CLASS_COMMANDS] = {
 	{"class", "list", "", 0, 0, "List device classes", NULL, NULL, 0, class_list},
@@ -163,8 +312,18 @@ const struct command class_commands[CLASS_COMMANDS] = {
 	 "    {\"class\": \"android-8g\", \"any\": [{\"all\": [\n"
 	 "      {\"attr\": \"os\", \"op\": \"eq\", \"value\": \"android\"},\n"
 	 "      {\"attr\": \"ram_mib\", \"op\": \"ge\", \"value\": 7168}]}]},\n"
-	 "    {\"class\": \"default\"}]}",
-	 NULL, 0, rules_set},
+	 "    {\"class\": \"default\"}]}\n"
+	 "See first what would move: flotilla class plan FILE.",
+	 set_options, COUNT_OF(set_options), rules_set},
+	{"class", "plan", "FILE", 1, 1, "Show which devices other rules would move, and which rollouts",
+	 "Decided from the rules and yesterday's census: no device moves that is not listed, but some\n"
+	 "that are listed may stay.", NULL, 0, class_plan},
+	{"class", "test", "FILE", 1, 1, "Check that devices lead to the classes they are meant for",
+	 "FILE is JSON; a class is what is expected, and may be left out:\n"
+	 "  [{\"name\": \"Pixel 8\", \"attributes\": {\"os\": \"android\", \"ram_mib\": 8192},\n"
+	 "    \"class\": \"android-8g\"}]\n"
+	 "Exit code 1 when a device leads elsewhere: keep such a file beside the rules, in CI.",
+	 test_options, COUNT_OF(test_options), class_test},
 	{"class", "explain", "FILE", 1, 1, "Say which class a device's attributes lead to, and why",
 	 "FILE is JSON: {\"os\": \"android\", \"ram_mib\": 8192, \"os_version\": [15]}", NULL, 0,
 	 class_explain},

@@ -3,6 +3,8 @@
  * its own conditions on that attribute alone, which is exact: attributes are independent. */
 #include "manifest/classes_internal.h"
 
+#include <string.h>
+
 #define FEW_VALUES CLASS_VALUES /* small integer ranges are listed rather than reasoned about */
 
 /* The finitely many values that an alternative leaves to an attribute. */
@@ -127,8 +129,7 @@ static bool speaks_of(const struct class_alternative *a, enum attr attr)
 	return false;
 }
 
-/* Whether every device that a matches is matched by b. */
-static bool within(const struct class_alternative *a, const struct class_alternative *b)
+bool classes_within(const struct class_alternative *a, const struct class_alternative *b)
 {
 	for (unsigned i = 0; i < b->count; i++)
 		if (!speaks_of(a, b->all[i].attr) || !implies(a, &b->all[i]))
@@ -160,13 +161,23 @@ static bool impossible(const struct class_alternative *a)
 	return false;
 }
 
+bool classes_disjoint(const struct class_alternative *a, const struct class_alternative *b)
+{
+	struct class_condition all[2 * CLASS_CONDITIONS];
+	if (a->count)
+		memcpy(all, a->all, a->count * sizeof(all[0]));
+	if (b->count)
+		memcpy(all + a->count, b->all, b->count * sizeof(all[0]));
+	return impossible(&(struct class_alternative){a->count + b->count, all});
+}
+
 /* The earlier rule that takes all that a would match; end if there is none. */
 static unsigned covered_by(const struct class_rules *rules, unsigned end,
 			   const struct class_alternative *a)
 {
 	for (unsigned r = 0; r < end; r++)
 		for (unsigned i = 0; i < rules->rules[r].count; i++)
-			if (within(a, &rules->rules[r].any[i]))
+			if (classes_within(a, &rules->rules[r].any[i]))
 				return r;
 	return end;
 }

@@ -72,6 +72,7 @@ route_handler api_classes_list;
 route_handler api_class_get; /* {class} */
 route_handler api_class_put; /* {class} */
 route_handler api_class_explain;
+route_handler api_class_plan;
 
 /* api_manifest.c */
 route_handler api_manifest_list;

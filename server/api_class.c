@@ -4,9 +4,14 @@
 #include "manifest/classes.h"
 #include "manifest/publish.h"
 #include "manifest/signing.h"
+#include "rollout/act.h"
 #include "server/api.h"
 #include "server/app.h"
+#include "server/class_plan.h"
+#include "server/config.h"
 #include "server/write.h"
+
+#define DAY_S 86400
 
 int api_rules_get(struct request *rq, struct reply *reply, struct err *err)
 {
@@ -22,11 +27,46 @@ struct put {
 	struct request *rq;
 	json_t *body;
 	int64_t if_version, version;
+	int64_t hold; /* 1: lanes that devices would leave or join */
 };
+
+static int refuse(const struct lane *lane, struct err *err)
+{
+	return err_set(err, ERR_CONFLICT,
+		       "lane %s/%s is under way, and these rules may move devices out of or into its "
+		       "class, which spoils its evidence: wait, abort it, or say hold=1 (rules-set "
+		       "--hold); see what moves with `flotilla class plan`",
+		       lane->rollout, lane->class);
+}
+
+/* Lanes whose devices may change: nothing is decided from a mixed crowd unasked. */
+static int guard_lanes(struct db *db, const struct put *put, struct err *err)
+{
+	struct class_plan plan;
+	const struct app *app = put->rq->app;
+	const struct act act = {app->publisher, app->cells, write_now(put->rq), put->rq->who.name,
+				put->rq->id};
+	AUTO(arena_free) struct arena *arena = arena_new(2 * CLASS_RULES_ARENA);
+	if (!arena)
+		return err_nomem(err);
+	if (class_plan(db, put->body, arena, &plan, err))
+		return -1;
+	for (unsigned i = 0; i < plan.lane_count; i++) {
+		struct lane *lane = &plan.lanes[i];
+		if (!put->hold)
+			return refuse(lane, err);
+		if (lane->state == LANE_RUNNING &&
+		    act_hold(db, &act, lane, "class rules changed", NULL, err))
+			return -1;
+	}
+	return 0;
+}
 
 static int put_rules(struct db *db, void *arg, struct err *err)
 {
 	struct put *put = arg;
+	if (guard_lanes(db, put, err))
+		return -1;
 	if (class_rules_put(db, put->body, put->if_version, put->rq->who.name,
 			    write_now(put->rq), &put->version, err))
 		return -1;
@@ -40,10 +80,25 @@ int api_rules_put(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct put put = {.rq = rq};
 	if (request_body(rq, &put.body, err) || request_if_match(rq, &put.if_version, err) ||
+	    request_query_int(rq, "hold", 0, 0, 1, &put.hold, err) ||
 	    write_run(rq, "class-rules.put", "class-rules", put.body, put_rules, &put, err))
 		return -1;
 	reply_etag(reply, put.version);
 	return reply_json(reply, 200, json_incref(put.body), err);
+}
+
+int api_class_plan(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct class_plan plan;
+	json_t *body, *answer;
+	const int64_t day = (write_now(rq) / DAY_S - 1) * DAY_S;
+	AUTO(arena_free) struct arena *arena = arena_new(2 * CLASS_RULES_ARENA);
+	if (!arena)
+		return err_nomem(err);
+	if (request_body(rq, &body, err) || class_plan(rq->db, body, arena, &plan, err) ||
+	    class_plan_json(rq->db, &plan, day, rq->app->config->min_cohort, &answer, err))
+		return -1;
+	return reply_json(reply, 200, answer, err);
 }
 
 int api_classes_list(struct request *rq, struct reply *reply, struct err *err)

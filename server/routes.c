@@ -143,6 +143,8 @@ const struct route routes[] = {
 	  .summary = "Replace a class's settings; If-Match" },
 	{ POST, ADMIN_API "/class-explain", ROLE_VIEWER, api_class_explain, BODY_JSON,
 	  .summary = "Which class a device's attributes lead to, and why" },
+	{ POST, ADMIN_API "/class-plan", ROLE_VIEWER, api_class_plan, BODY_JSON, RULES_MAX,
+	  .summary = "Which devices other rules would move, and which lanes that touches" },
 
 	/* Manifests. */
 	{ GET, ADMIN_API "/manifests", ROLE_VIEWER, api_manifest_list,
