@@ -448,6 +448,33 @@ int publisher_counters(struct db *db, const char *model, const char *release,
 	return 0;
 }
 
+int publisher_floor_check(struct db *db, const char *model, const char *release, const char *held,
+			  struct err *err)
+{
+	struct publisher_list list;
+	int64_t counter, own_floor, ignored, floor;
+	AUTO(arena_free) struct arena *arena = arena_new(MANIFEST_ARENA);
+	if (!arena)
+		return err_nomem(err);
+	if (publisher_counters(db, model, release, &counter, &own_floor, err) ||
+	    publisher_counters(db, model, held, &ignored, &floor, err) ||
+	    publisher_published(db, arena, &list, err))
+		return -1;
+	const int64_t listed = publishers_floor(&list, model);
+	if (counter < floor)
+		return err_set(err, ERR_CONFLICT,
+			       "devices that run %s@%s refuse %s: its counter is %lld, below the floor of "
+			       "%lld that the publisher gave with the former; push it again as a new "
+			       "release, signed now",
+			       model, held, release, (long long)counter, (long long)floor);
+	if (counter < listed)
+		return err_set(err, ERR_CONFLICT,
+			       "devices refuse %s@%s: its counter is %lld, below the floor of %lld that the "
+			       "index gives %s; push it again as a new release, signed now",
+			       model, release, (long long)counter, (long long)listed, model);
+	return 0;
+}
+
 /* ---- revocations ---- */
 
 int publisher_revocation_add(struct db *db, const struct digest *digest, const char *what,

@@ -59,6 +59,11 @@ int publisher_envelopes(struct db *db, const char *model, const char *release,
 int publisher_counters(struct db *db, const char *model, const char *release,
 		       int64_t *ret_counter, int64_t *ret_floor, struct err *err) CHECKED;
 
+/* Whether devices that have settled on the release `held` would install `release`: its counter must not
+ * be below held's floor, nor below the model's on the published list.  ERR_CONFLICT says what to do. */
+int publisher_floor_check(struct db *db, const char *model, const char *release, const char *held,
+			  struct err *err) CHECKED;
+
 /* ---- revocations ---- */
 
 /* ERR_TOO_LARGE beyond REVOCATIONS; again is fine. */

@@ -6,6 +6,7 @@
 #include "manifest/class_store.h"
 #include "manifest/journal.h"
 #include "manifest/offer.h"
+#include "manifest/publisher_store.h"
 #include "manifest/withdrawn.h"
 #include "rollout/evidence.h"
 #include "rollout/stage.h"
@@ -194,6 +195,7 @@ static int start_lane(struct starting *s, const char *class, const char *stable,
 			    .model = s->order->model, .release = s->order->release, .stage = 1,
 			    .since = s->act->now, .started = s->act->now, .stable = stable};
 	if (check_class(s, class, err) ||
+	    publisher_floor_check(s->db, lane.model, lane.release, stable, err) ||
 	    class_get(s->db, class, &settings, &object, &version, err) ||
 	    fits(s, &settings, &fit, err))
 		return -1;
@@ -422,7 +424,8 @@ int act_undo(struct db *db, const struct act *act, struct lane *lane, const char
 		return err_set(err, ERR_CONFLICT,
 			       "lane %s/%s did not complete (%s); abort takes a running one back",
 			       lane->rollout, lane->class, lane_state_names[lane->state]);
-	if (class_get(db, lane->class, &settings, &object, &version, err) ||
+	if (publisher_floor_check(db, lane->model, lane->stable, lane->release, err) ||
+	    class_get(db, lane->class, &settings, &object, &version, err) ||
 	    offer_undo(db, lane->channel, lane->class, lane->model, lane->release,
 		       settings.spread_s, act->now, err))
 		return -1;

@@ -85,6 +85,22 @@ ctl -q keys new "$WORK/new.key" >/dev/null
 ctl -q keys publisher ci --key "$WORK/new.key.pub" --model assistant
 push 3.0.0 three-q8_0.gguf --sign "$WORK/new.key" --publish
 
+push 4.0.0 two-q8_0.gguf --sign "$WORK/new.key" --counter 1 --floor 1 --publish
+
 # Floors only rise; what is below is refused by devices that have nothing else.
 ctl -q keys policy --floor assistant=2
 fails 6 "floor" ctl keys policy --floor assistant=1
+
+# Nor is a rollout begun, or undone, that devices would refuse.
+fails 6 "below the floor of 2 that the index" ctl rollout start assistant@4.0.0
+push 5.0.0 two-q8_0.gguf --sign "$WORK/new.key" --counter 9 --floor 9 --publish
+id=$(ctl rollout start -o json assistant@5.0.0 | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1)
+i=0
+until ctl rollout status "$id" | grep -q complete; do
+	i=$((i + 1))
+	[ $i -lt 20 ] || fail "$id does not complete: $(ctl rollout status "$id")"
+	ctl -q --yes rollout advance "$id"
+done
+fails 6 "below the floor of 9" ctl --yes rollout undo "$id"
+push 6.0.0 one-q8_0.gguf --sign "$WORK/new.key" --counter 8 --floor 8 --publish
+fails 6 "below the floor of 9" ctl rollout start assistant@6.0.0
