@@ -1,29 +1,49 @@
+#define ZSTD_STATIC_LINKING_ONLY /* ZSTD_c_literalCompressionMode */
 #include "store/codec.h"
+
+#include "store/planes.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 
-#define ZSTD_LEVEL 1 /* higher ones gain nothing on weights */
+#define ZSTD_LEVEL 1	    /* higher ones gain nothing on weights */
+#define NO_MATCHES (-50)    /* as a level: hardly ever looks for repetition */
+#define SAMPLE (64u << 10)  /* bytes that tell whether there is some */
 
 struct encoder {
-	ZSTD_CCtx *zstd; /* owned */
-	uint8_t *out;	 /* owned; room bytes */
+	ZSTD_CCtx *zstd, *huffman; /* owned */
+	uint8_t *out, *planes;	   /* owned; room bytes each */
 	size_t room;
 };
 
 struct decoder {
 	ZSTD_DCtx *zstd; /* owned */
+	uint8_t *planes; /* owned; room bytes */
+	size_t room;
 };
+
+static ZSTD_CCtx *context_new(int level)
+{
+	ZSTD_CCtx *zstd = ZSTD_createCCtx();
+
+	if (!zstd)
+		return NULL;
+	size_t bad = ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level);
+	if (!ZSTD_isError(bad) && level < 0)
+		bad = ZSTD_CCtx_setParameter(zstd, ZSTD_c_literalCompressionMode, ZSTD_ps_enable);
+	if (!ZSTD_isError(bad))
+		return zstd;
+	ZSTD_freeCCtx(zstd);
+	return NULL;
+}
 
 struct encoder *encoder_new(void)
 {
 	AUTO(encoder_free) struct encoder *encoder = calloc(1, sizeof *encoder);
 
-	if (!encoder || !(encoder->zstd = ZSTD_createCCtx()))
-		return NULL;
-	if (ZSTD_isError(ZSTD_CCtx_setParameter(encoder->zstd, ZSTD_c_compressionLevel,
-						ZSTD_LEVEL)))
+	if (!encoder || !(encoder->zstd = context_new(ZSTD_LEVEL)) ||
+	    !(encoder->huffman = context_new(NO_MATCHES)))
 		return NULL;
 	return TAKE(encoder);
 }
@@ -33,7 +53,9 @@ void encoder_free(struct encoder *encoder)
 	if (!encoder)
 		return;
 	ZSTD_freeCCtx(encoder->zstd);
+	ZSTD_freeCCtx(encoder->huffman);
 	free(encoder->out);
+	free(encoder->planes);
 	free(encoder);
 }
 
@@ -51,6 +73,7 @@ void decoder_free(struct decoder *decoder)
 	if (!decoder)
 		return;
 	ZSTD_freeDCtx(decoder->zstd);
+	free(decoder->planes);
 	free(decoder);
 }
 
@@ -62,16 +85,64 @@ static int raw_len_check(size_t len, struct err *err)
 	return 0;
 }
 
+static int reserve(uint8_t **buffer, size_t room, struct err *err)
+{
+	uint8_t *more = realloc(*buffer, room);
+	if (!more)
+		return err_nomem(err);
+	*buffer = more;
+	return 0;
+}
+
 static int encoder_reserve(struct encoder *encoder, size_t room, struct err *err)
 {
 	if (room <= encoder->room)
 		return 0;
-	uint8_t *out = realloc(encoder->out, room);
-	if (!out)
-		return err_nomem(err);
-	encoder->out = out;
+	if (reserve(&encoder->out, room, err) || reserve(&encoder->planes, room, err))
+		return -1;
 	encoder->room = room;
 	return 0;
+}
+
+/* One frame of the planes, each with tables of its own, behind the byte that names their layout.
+ * 0: it does not fit into room. */
+static size_t encode_planes(struct encoder *encoder, uint8_t type, const void *raw, size_t len,
+			    uint8_t *to, size_t room)
+{
+	size_t ends[PLANES_MAX];
+	const unsigned count = planes_split(type, raw, len, encoder->planes, ends);
+	ZSTD_CCtx *zstd = encoder->huffman;
+	ZSTD_outBuffer out = {to, room, 1};
+	ZSTD_inBuffer in = {encoder->planes, 0, 0};
+
+	if (!room)
+		return 0;
+	to[0] = type;
+	if (ZSTD_isError(ZSTD_CCtx_reset(zstd, ZSTD_reset_session_only)) ||
+	    ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(zstd, len)))
+		return 0;
+	for (unsigned i = 0; i < count; i++) {
+		in.size = ends[i];
+		/* What is left when the output is full: then it is not worth it. */
+		if (ZSTD_compressStream2(zstd, &out, &in, i + 1 < count ? ZSTD_e_flush : ZSTD_e_end))
+			return 0;
+	}
+	return out.pos;
+}
+
+static size_t encode_zstd(struct encoder *encoder, const void *raw, size_t len, uint8_t *to,
+			  size_t room)
+{
+	const size_t n = ZSTD_compress2(encoder->zstd, to, room, raw, len);
+	return ZSTD_isError(n) ? 0 : n;
+}
+
+/* Whether repetition promises more than n bytes for all len. */
+static bool repeats(struct encoder *encoder, const void *raw, size_t len, size_t n)
+{
+	const size_t sample = len < SAMPLE ? len : SAMPLE;
+	const size_t got = encode_zstd(encoder, raw, sample, encoder->planes, sample);
+	return got && got * len < n * sample;
 }
 
 int codec_encode(struct encoder *encoder, uint8_t type, const void *raw, size_t len,
@@ -81,9 +152,20 @@ int codec_encode(struct encoder *encoder, uint8_t type, const void *raw, size_t 
 		return -1;
 	*ret_coded = (struct coded){raw, (uint32_t)len, CODEC_STORED, type};
 	/* The room given is what makes it worth while; beyond it zstd gives up. */
-	size_t n = ZSTD_compress2(encoder->zstd, encoder->out, len - 1 - len / 100, raw, len);
-	if (!ZSTD_isError(n))
-		*ret_coded = (struct coded){encoder->out, (uint32_t)n, CODEC_ZSTD, type};
+	size_t room = len - 1 - len / 100;
+	size_t n = planes_known(type) ? encode_planes(encoder, type, raw, len, encoder->out, room) : 0;
+	if (n)
+		*ret_coded = (struct coded){encoder->out, (uint32_t)n, CODEC_PLANES, type};
+	if (planes_known(type) && !repeats(encoder, raw, len, ret_coded->len))
+		return 0;
+	/* What was made stays until something smaller is: it is made in the other buffer. */
+	if (n)
+		room = n - 1;
+	n = encode_zstd(encoder, raw, len, encoder->planes, room);
+	if (!n)
+		return 0;
+	memcpy(encoder->out, encoder->planes, n);
+	*ret_coded = (struct coded){encoder->out, (uint32_t)n, CODEC_ZSTD, type};
 	return 0;
 }
 
@@ -99,11 +181,9 @@ static int decode_stored(const struct coded *coded, void *raw, size_t raw_len, s
 
 /* Frame header of RFC 8878, section 3.1.1.1.  Decoding in one piece, zstd would neither mind a
  * skippable frame, a dictionary id nor a huge window. */
-static int zstd_check(const struct coded *coded, size_t raw_len, struct err *err)
+static int zstd_check(const uint8_t *p, size_t len, size_t raw_len, struct err *err)
 {
-	const uint8_t *p = coded->bytes;
-
-	if (coded->len < 6 || memcmp(p, "\x28\xb5\x2f\xfd", 4))
+	if (len < 6 || memcmp(p, "\x28\xb5\x2f\xfd", 4))
 		return err_set(err, ERR_INVALID, "chunk: not a zstd frame");
 	if (p[4] & 3)
 		return err_set(err, ERR_INVALID, "chunk: a zstd frame with a dictionary id");
@@ -112,29 +192,48 @@ static int zstd_check(const struct coded *coded, size_t raw_len, struct err *err
 	if (!single_segment && 10 + exponent + (mantissa != 0) > CODEC_WINDOW_LOG_MAX)
 		return err_set(err, ERR_INVALID, "chunk: a zstd window beyond 2^%d bytes",
 			       CODEC_WINDOW_LOG_MAX);
-	unsigned long long size = ZSTD_getFrameContentSize(p, coded->len);
+	unsigned long long size = ZSTD_getFrameContentSize(p, len);
 	if (size != raw_len)
 		return err_set(err, ERR_INVALID,
 			       "chunk: the zstd frame does not state a content of %zu bytes",
 			       raw_len);
-	if (ZSTD_findFrameCompressedSize(p, coded->len) != coded->len)
+	if (ZSTD_findFrameCompressedSize(p, len) != len)
 		return err_set(err, ERR_INVALID,
-			       "chunk: not exactly one whole zstd frame in %u bytes",
-			       (unsigned)coded->len);
+			       "chunk: not exactly one whole zstd frame in %zu bytes", len);
 	return 0;
 }
 
-static int decode_zstd(struct decoder *decoder, const struct coded *coded, void *raw,
-		       size_t raw_len, struct err *err)
+static int decode_frame(struct decoder *decoder, const uint8_t *bytes, size_t len, void *raw,
+			size_t raw_len, struct err *err)
 {
-	if (zstd_check(coded, raw_len, err))
+	if (zstd_check(bytes, len, raw_len, err))
 		return -1;
-	size_t n = ZSTD_decompressDCtx(decoder->zstd, raw, raw_len, coded->bytes, coded->len);
+	size_t n = ZSTD_decompressDCtx(decoder->zstd, raw, raw_len, bytes, len);
 	if (ZSTD_isError(n))
 		return err_set(err, ERR_INVALID, "chunk: zstd: %s", ZSTD_getErrorName(n));
 	if (n != raw_len)
 		return err_set(err, ERR_INVALID, "chunk: %zu bytes decoded instead of %zu", n,
 			       raw_len);
+	return 0;
+}
+
+static int decode_planes(struct decoder *decoder, const struct coded *coded, void *raw,
+			 size_t raw_len, struct err *err)
+{
+	const uint8_t layout = coded->bytes[0];
+
+	if (!planes_known(layout))
+		return err_set(err, ERR_INVALID,
+			       "chunk: planes of element type %u are not known to this version; update it",
+			       layout);
+	if (raw_len > decoder->room) {
+		if (reserve(&decoder->planes, raw_len, err))
+			return -1;
+		decoder->room = raw_len;
+	}
+	if (decode_frame(decoder, coded->bytes + 1, coded->len - 1, decoder->planes, raw_len, err))
+		return -1;
+	planes_join(layout, decoder->planes, raw_len, raw);
 	return 0;
 }
 
@@ -150,7 +249,9 @@ int codec_decode(struct decoder *decoder, const struct coded *coded, void *raw, 
 	case CODEC_STORED:
 		return decode_stored(coded, raw, raw_len, err);
 	case CODEC_ZSTD:
-		return decode_zstd(decoder, coded, raw, raw_len, err);
+		return decode_frame(decoder, coded->bytes, coded->len, raw, raw_len, err);
+	case CODEC_PLANES:
+		return decode_planes(decoder, coded, raw, raw_len, err);
 	default:
 		return err_set(err, ERR_INVALID,
 			       "chunk: codec %u is not known to this version; update it",
@@ -174,12 +275,18 @@ int codec_open(struct decoder *decoder, const struct coded *coded, const struct 
 	return 0;
 }
 
+static const char *const names[] = {
+	[CODEC_STORED] = "stored",
+	[CODEC_ZSTD] = "zstd",
+	[CODEC_PLANES] = "planes",
+};
+
 bool codec_known(uint8_t codec)
 {
-	return codec == CODEC_STORED || codec == CODEC_ZSTD;
+	return codec < COUNT_OF(names);
 }
 
 const char *codec_name(uint8_t codec)
 {
-	return codec == CODEC_STORED ? "stored" : codec == CODEC_ZSTD ? "zstd" : "unknown";
+	return codec_known(codec) ? names[codec] : "unknown";
 }

@@ -25,7 +25,7 @@
 enum codec {
 	CODEC_STORED = 0, /* the raw bytes */
 	CODEC_ZSTD = 1,	  /* one zstd frame (RFC 8878) that states its content size */
-	CODEC_PLANES = 2, /* reserved: byte and nibble planes, Huffman only */
+	CODEC_PLANES = 2, /* a byte, the element type; a zstd frame of the planes (planes.h) */
 	CODEC_DELTA = 3,  /* reserved: difference planes against another chunk */
 	CODEC_DICT = 4	  /* reserved: zstd against an older header */
 };
@@ -38,8 +38,8 @@ struct coded {
 	uint8_t type; /* enum element */
 };
 
-struct encoder; /* opaque; about 1.2 MiB and the output buffer */
-struct decoder; /* opaque; about 160 KiB */
+struct encoder; /* opaque; about 3 MiB and two buffers of the longest chunk */
+struct decoder; /* opaque; about 160 KiB, and a buffer of the longest chunk in planes */
 
 struct encoder *encoder_new(void) CHECKED; /* NULL without memory */
 void encoder_free(struct encoder *encoder); /* NULL is fine */
@@ -48,9 +48,10 @@ struct decoder *decoder_new(void) CHECKED;
 void decoder_free(struct decoder *decoder);
 DEFINE_AUTO(struct decoder, decoder_free)
 
-/* Encode len raw bytes (1..CHUNK_RAW_MAX) of element type.  Chooses the codec: never larger than
- * the raw bytes, and CODEC_STORED unless at least 1 % is saved.  ret_coded->bytes is either raw
- * itself or the encoder's, valid until its next call. */
+/* Encode len raw bytes (1..CHUNK_RAW_MAX) of element type.  Chooses the codec: planes for types that
+ * have some, zstd where a sample shows that repetition promises more; never larger than the raw
+ * bytes, and CODEC_STORED unless at least 1 % is saved.  ret_coded->bytes is either raw itself or
+ * the encoder's, valid until its next call. */
 int codec_encode(struct encoder *encoder, uint8_t type, const void *raw, size_t len,
 		 struct coded *ret_coded, struct err *err) CHECKED;
 
@@ -63,7 +64,7 @@ int codec_open(struct decoder *decoder, const struct coded *coded, const struct 
 
 /* Whether codec_decode() knows this number. */
 bool codec_known(uint8_t codec);
-/* "stored", "zstd"; "unknown" otherwise. */
+/* "stored", "zstd", "planes"; "unknown" otherwise. */
 const char *codec_name(uint8_t codec);
 
 #endif

@@ -21,7 +21,7 @@ static void decode(const uint8_t *data, size_t size)
 	free(raw);
 }
 
-static void round_trip(const uint8_t *data, size_t size)
+static void round_trip(uint8_t type, const uint8_t *data, size_t size)
 {
 	struct err err;
 	AUTO(encoder_free) struct encoder *encoder = encoder_new();
@@ -30,7 +30,7 @@ static void round_trip(const uint8_t *data, size_t size)
 	uint8_t *raw = malloc(size);
 
 	if (encoder && decoder && raw &&
-	    (codec_encode(encoder, 0, data, size, &coded, &err) || coded.len > size ||
+	    (codec_encode(encoder, type, data, size, &coded, &err) || coded.len > size ||
 	     codec_decode(decoder, &coded, raw, size, &err) || memcmp(raw, data, size) != 0))
 		abort();
 	free(raw);
@@ -41,6 +41,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 4 || size > CHUNK_RAW_MAX)
 		return 0;
 	decode(data, size);
-	round_trip(data, size);
+	round_trip(data[1], data, size);
 	return 0;
 }

@@ -31,12 +31,14 @@ static void tear_down(void)
 	free(back);
 }
 
-static void expect_round_trip(size_t len, uint8_t codec)
+/* Of that type; gives the stored length. */
+static size_t round_trip(uint8_t type, size_t len, uint8_t codec)
 {
 	struct coded coded;
-	ck_assert_int_eq(codec_encode(encoder, ELEMENT_F16, raw, len, &coded, &err), 0);
-	ck_assert_uint_eq(coded.codec, codec);
-	ck_assert_uint_eq(coded.type, ELEMENT_F16);
+	ck_assert_int_eq(codec_encode(encoder, type, raw, len, &coded, &err), 0);
+	ck_assert_msg(coded.codec == codec, "%s: %s instead of %s", element_name(type),
+		      codec_name(coded.codec), codec_name(codec));
+	ck_assert_uint_eq(coded.type, type);
 	ck_assert_uint_le(coded.len, len);
 	memset(back, 0x55, len + 1);
 	struct digest digest;
@@ -44,6 +46,12 @@ static void expect_round_trip(size_t len, uint8_t codec)
 	ck_assert_int_eq(codec_open(decoder, &coded, &digest, back, len, &err), 0);
 	ck_assert_int_eq(memcmp(raw, back, len), 0);
 	ck_assert_uint_eq(back[len], 0x55);
+	return coded.len;
+}
+
+static void expect_round_trip(size_t len, uint8_t codec)
+{
+	round_trip(ELEMENT_OPAQUE, len, codec);
 }
 
 /* coded must be refused as len raw bytes, and the decoder be as good as before. */
@@ -69,6 +77,95 @@ START_TEST(test_codec_brings_back_what_was_encoded)
 	}
 	for (size_t len = 1; len < 20; len++)
 		expect_round_trip(len, CODEC_STORED);
+}
+END_TEST
+
+/* Numbers around zero, as weights are: the sum of a few even ones. */
+static float weight(uint64_t *state)
+{
+	float sum = 0;
+	for (unsigned i = 0; i < 4; i++) {
+		*state = *state * 6364136223846793005u + 1442695040888963407u;
+		sum += (float)(*state >> 40) / (1 << 24) - 0.5f;
+	}
+	return sum / 30;
+}
+
+static void fill_bf16(size_t len)
+{
+	uint64_t state = 7;
+	for (size_t i = 0; i + 1 < len; i += 2) {
+		const float w = weight(&state);
+		uint32_t bits;
+		memcpy(&bits, &w, sizeof bits);
+		raw[i] = (uint8_t)(bits >> 16);
+		raw[i + 1] = (uint8_t)(bits >> 24);
+	}
+}
+
+START_TEST(test_codec_finds_what_is_in_weights)
+{
+	const size_t len = 1 << 20;
+	fill_bf16(len);
+	const size_t planes = round_trip(ELEMENT_BF16, len, CODEC_PLANES);
+	const size_t plain = round_trip(ELEMENT_OPAQUE, len, CODEC_ZSTD);
+	ck_assert_msg(planes * 100 < plain * 90, "%zu is hardly less than %zu", planes, plain);
+	ck_assert_msg(planes * 100 < len * 72, "%zu of %zu bytes", planes, len);
+	/* Any number of them, and with half a number at the end. */
+	for (size_t part = 3000; part < 3010; part++)
+		round_trip(ELEMENT_BF16, part, CODEC_PLANES);
+}
+END_TEST
+
+START_TEST(test_codec_takes_repetition_where_there_is_some)
+{
+	/* Short noise over and over, which planes tear apart. */
+	model_stream(raw, 6, "word");
+	for (size_t at = 6; at < 1 << 20; at++)
+		raw[at] = raw[at - 6] ^ (at % 4096 ? 0 : (uint8_t)(at >> 12));
+	struct coded coded;
+	ck_assert_int_eq(codec_encode(encoder, ELEMENT_Q4_K, raw, 1 << 20, &coded, &err), 0);
+	ck_assert_uint_lt(coded.len, 16384);
+	model_stream(raw, 1 << 20, "noise");
+	round_trip(ELEMENT_Q4_0, 1 << 20, CODEC_STORED);
+}
+END_TEST
+
+START_TEST(test_codec_every_type_comes_back)
+{
+	for (unsigned type = 0; type < 256; type++)
+		for (size_t len = 1; len < 3000; len += len < 40 ? 1 : 997) {
+			struct coded coded;
+			model_stream(raw, len, "noise");
+			for (size_t i = 0; i < len; i++)
+				raw[i] &= 0x1f; /* so that there is something to save */
+			ck_assert_int_eq(codec_encode(encoder, (uint8_t)type, raw, len, &coded, &err),
+					 0);
+			memset(back, 0x55, len + 1);
+			ck_assert_msg(!codec_decode(decoder, &coded, back, len, &err), "%u %zu: %s",
+				      type, len, err.text);
+			ck_assert_int_eq(memcmp(raw, back, len), 0);
+			ck_assert_uint_eq(back[len], 0x55);
+		}
+}
+END_TEST
+
+START_TEST(test_codec_refuses_planes_that_are_none)
+{
+	struct coded coded;
+	uint8_t copy[4096];
+	fill_bf16(4096);
+	ck_assert_int_eq(codec_encode(encoder, ELEMENT_BF16, raw, 4096, &coded, &err), 0);
+	ck_assert_uint_eq(coded.codec, CODEC_PLANES);
+	const size_t n = coded.len;
+	memcpy(copy, coded.bytes, n);
+	expect_refused(copy, 1, CODEC_PLANES, 4096, "not a zstd frame");
+	expect_refused(copy, n - 1, CODEC_PLANES, 4096, "frame");
+	expect_refused(copy, n, CODEC_PLANES, 4095, "content");
+	copy[0] = ELEMENT_OPAQUE;
+	expect_refused(copy, n, CODEC_PLANES, 4096, "not known");
+	copy[0] = 255;
+	expect_refused(copy, n, CODEC_PLANES, 4096, "not known");
 }
 END_TEST
 
@@ -196,6 +293,10 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, test_codec_brings_back_what_was_encoded);
+	tcase_add_test(tc, test_codec_finds_what_is_in_weights);
+	tcase_add_test(tc, test_codec_takes_repetition_where_there_is_some);
+	tcase_add_test(tc, test_codec_every_type_comes_back);
+	tcase_add_test(tc, test_codec_refuses_planes_that_are_none);
 	tcase_add_test(tc, test_codec_stores_what_saves_less_than_one_percent);
 	tcase_add_test(tc, test_codec_does_not_encode_what_is_too_long);
 	tcase_add_test(tc, test_codec_refuses_codecs_it_does_not_know);
