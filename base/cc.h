@@ -4,6 +4,8 @@
 #define BASE_CC_H
 
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define CHECKED __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -19,6 +21,15 @@
 	{                                                                                 \
 		fn(*slot);                                                                \
 	}
+
+/* AUTO_FREE uint8_t *bytes = malloc(n);  the same for what free() takes. */
+UNUSED static inline void cc_free(void *slot)
+{
+	void *memory;
+	memcpy(&memory, slot, sizeof(memory));
+	free(memory);
+}
+#define AUTO_FREE __attribute__((cleanup(cc_free)))
 
 /* Hand the pointer on: the variable forgets it, so AUTO no longer frees it. */
 #define TAKE(p)                                                                           \

@@ -5,11 +5,11 @@
 const struct command *const command_tables[] = {
 	push_commands,	  release_commands, class_commands,    rollout_commands,
 	fleet_commands,	  token_commands,   ceremony_commands, keys_commands,     manifest_commands,
-	simulate_commands, db_commands,     doctor_commands,
+	simulate_commands, delta_commands,  db_commands,       doctor_commands,
 };
 const unsigned command_counts[] = {
 	PUSH_COMMANDS,	RELEASE_COMMANDS, CLASS_COMMANDS,    ROLLOUT_COMMANDS,
 	FLEET_COMMANDS, TOKEN_COMMANDS,	  CEREMONY_COMMANDS, KEYS_COMMANDS,     MANIFEST_COMMANDS,
-	SIMULATE_COMMANDS, DB_COMMANDS,     DOCTOR_COMMANDS,
+	SIMULATE_COMMANDS, DELTA_COMMANDS,  DB_COMMANDS,       DOCTOR_COMMANDS,
 };
 const unsigned command_table_count = COUNT_OF(command_tables);

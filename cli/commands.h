@@ -16,6 +16,7 @@ enum {
 	MANIFEST_COMMANDS = 3,
 	SIMULATE_COMMANDS = 1,
 	DB_COMMANDS = 2,
+	DELTA_COMMANDS = 3,
 	DOCTOR_COMMANDS = 1
 };
 
@@ -30,6 +31,7 @@ extern const struct command ceremony_commands[CEREMONY_COMMANDS];
 extern const struct command manifest_commands[MANIFEST_COMMANDS];
 extern const struct command simulate_commands[SIMULATE_COMMANDS];
 extern const struct command db_commands[DB_COMMANDS];
+extern const struct command delta_commands[DELTA_COMMANDS];
 extern const struct command doctor_commands[DOCTOR_COMMANDS];
 
 #endif

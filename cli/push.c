@@ -3,10 +3,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "store/codec.h"
-#include "store/cut.h"
 #include "store/format.h"
 #include "store/pack.h"
 #include "store/recipe.h"
+#include "store/survey.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,75 +46,19 @@ static int open_file(struct push *p, struct err *err)
 
 /* ---- first pass: cut and hash ---- */
 
-struct cutting {
-	struct push *p;
-	struct cutter *cutter;
-	struct digest_ctx *whole, *chunk;
-	uint32_t have;
-};
-
-static int end_chunk(struct cutting *c, const struct cut *cut, struct err *err)
+static void have_read(void *arg, uint64_t bytes)
 {
-	struct digest digest;
-	digest_end(c->chunk, &digest);
-	digest_again(c->chunk);
-	c->have = 0;
-	return recipe_add(c->p->recipe, &digest, cut->len, cut->type, err);
-}
-
-static int cut_bytes(struct cutting *c, const uint8_t *bytes, size_t len, struct err *err)
-{
-	while (len) {
-		bool ended;
-		struct cut cut;
-		const size_t n = cutter_take(c->cutter, bytes, len, &ended, &cut);
-		digest_add(c->chunk, bytes, n);
-		c->have += (uint32_t)n;
-		bytes += n;
-		len -= n;
-		if (ended && end_chunk(c, &cut, err))
-			return -1;
-	}
-	return 0;
-}
-
-static int cut_all(struct cutting *c, uint8_t *buffer, struct err *err)
-{
-	struct push *p = c->p;
-	struct cut cut;
-	for (int64_t at = 0; at < p->length;) {
-		const int64_t left = p->length - at;
-		const size_t len = left < READ_BYTES ? (size_t)left : READ_BYTES;
-		if (file_pread_all(p->fd, buffer, len, at, err))
-			return err_in(err, "%s", p->path);
-		digest_add(c->whole, buffer, len);
-		if (cut_bytes(c, buffer, len, err))
-			return -1;
-		at += (int64_t)len;
-		progress_set(&p->progress, at);
-	}
-	if (cutter_end(c->cutter, &cut) && end_chunk(c, &cut, err))
-		return -1;
-	digest_end(c->whole, &p->recipe->sha256);
-	p->recipe->format = (uint8_t)cutter_format(c->cutter);
-	return 0;
+	struct push *p = arg;
+	progress_set(&p->progress, (int64_t)bytes);
 }
 
 static int cut_file(struct push *p, struct err *err)
 {
-	AUTO(cutter_free) struct cutter *cutter = cutter_new();
-	AUTO(digest_free) struct digest_ctx *whole = digest_begin();
-	AUTO(digest_free) struct digest_ctx *chunk = digest_begin();
-	struct cutting c = {p, cutter, whole, chunk, 0};
-	uint8_t *buffer = malloc(READ_BYTES);
-	p->recipe = recipe_new();
-	int bad = cutter && whole && chunk && buffer && p->recipe ? 0 : err_nomem(err);
+	const struct source source = source_fd(&p->fd, (uint64_t)p->length);
 	progress_start(&p->progress, p->cli, "reading", p->length);
-	if (!bad)
-		bad = cut_all(&c, buffer, err);
-	free(buffer);
+	const int bad = survey_source(&source, have_read, p, &p->recipe, err);
 	progress_end(&p->progress);
-	return bad;
+	return bad ? err_in(err, "%s", p->path) : 0;
 }
 
 /* ---- what is missing ---- */

@@ -1,6 +1,7 @@
 #define ZSTD_STATIC_LINKING_ONLY /* ZSTD_c_literalCompressionMode */
 #include "store/codec.h"
 
+#include "store/codec_internal.h"
 #include "store/planes.h"
 
 #include <stdlib.h>
@@ -38,12 +39,22 @@ static ZSTD_CCtx *context_new(int level)
 	return NULL;
 }
 
+ZSTD_CCtx *codec_plain_new(void)
+{
+	return context_new(ZSTD_LEVEL);
+}
+
+ZSTD_CCtx *codec_huffman_new(void)
+{
+	return context_new(NO_MATCHES);
+}
+
 struct encoder *encoder_new(void)
 {
 	AUTO(encoder_free) struct encoder *encoder = calloc(1, sizeof *encoder);
 
-	if (!encoder || !(encoder->zstd = context_new(ZSTD_LEVEL)) ||
-	    !(encoder->huffman = context_new(NO_MATCHES)))
+	if (!encoder || !(encoder->zstd = codec_plain_new()) ||
+	    !(encoder->huffman = codec_huffman_new()))
 		return NULL;
 	return TAKE(encoder);
 }
@@ -110,7 +121,7 @@ static size_t encode_planes(struct encoder *encoder, uint8_t type, const void *r
 			    uint8_t *to, size_t room)
 {
 	size_t ends[PLANES_MAX];
-	const unsigned count = planes_split(type, raw, len, encoder->planes, ends);
+	const unsigned count = planes_split(type, PLANES_TURNED, raw, len, encoder->planes, ends);
 	ZSTD_CCtx *zstd = encoder->huffman;
 	ZSTD_outBuffer out = {to, room, 1};
 	ZSTD_inBuffer in = {encoder->planes, 0, 0};
@@ -203,12 +214,12 @@ static int zstd_check(const uint8_t *p, size_t len, size_t raw_len, struct err *
 	return 0;
 }
 
-static int decode_frame(struct decoder *decoder, const uint8_t *bytes, size_t len, void *raw,
-			size_t raw_len, struct err *err)
+int codec_frame_decode(ZSTD_DCtx *zstd, const uint8_t *bytes, size_t len, void *raw, size_t raw_len,
+		       struct err *err)
 {
 	if (zstd_check(bytes, len, raw_len, err))
 		return -1;
-	size_t n = ZSTD_decompressDCtx(decoder->zstd, raw, raw_len, bytes, len);
+	size_t n = ZSTD_decompressDCtx(zstd, raw, raw_len, bytes, len);
 	if (ZSTD_isError(n))
 		return err_set(err, ERR_INVALID, "chunk: zstd: %s", ZSTD_getErrorName(n));
 	if (n != raw_len)
@@ -231,9 +242,10 @@ static int decode_planes(struct decoder *decoder, const struct coded *coded, voi
 			return -1;
 		decoder->room = raw_len;
 	}
-	if (decode_frame(decoder, coded->bytes + 1, coded->len - 1, decoder->planes, raw_len, err))
+	if (codec_frame_decode(decoder->zstd, coded->bytes + 1, coded->len - 1, decoder->planes,
+			       raw_len, err))
 		return -1;
-	planes_join(layout, decoder->planes, raw_len, raw);
+	planes_join(layout, PLANES_TURNED, decoder->planes, raw_len, raw);
 	return 0;
 }
 
@@ -249,7 +261,8 @@ int codec_decode(struct decoder *decoder, const struct coded *coded, void *raw, 
 	case CODEC_STORED:
 		return decode_stored(coded, raw, raw_len, err);
 	case CODEC_ZSTD:
-		return decode_frame(decoder, coded->bytes, coded->len, raw, raw_len, err);
+		return codec_frame_decode(decoder->zstd, coded->bytes, coded->len, raw, raw_len,
+					  err);
 	case CODEC_PLANES:
 		return decode_planes(decoder, coded, raw, raw_len, err);
 	default:

@@ -15,11 +15,15 @@
 
 /* Whether the element type (element.h) has a layout.  Opaque has none. */
 bool planes_known(uint8_t type);
-/* Sort len bytes of raw into out, which has room for as many.  ret_ends: where in out each plane ends;
- * returns how many there are (empty ones are left out).  The type is one that is known. */
-unsigned planes_split(uint8_t type, const uint8_t *raw, size_t len, uint8_t *out,
-		      size_t ret_ends[static PLANES_MAX]);
+enum planes_turn { PLANES_PLAIN, PLANES_TURNED }; /* whether floats are turned */
+/* Where each plane of len bytes ends; how many there are (empty ones are left out).  The type is one
+ * that is known. */
+unsigned planes_ends(uint8_t type, size_t len, size_t ret_ends[static PLANES_MAX]);
+/* Sort len bytes of raw into out, which has room for as many; ret_ends as above. */
+unsigned planes_split(uint8_t type, enum planes_turn turn, const uint8_t *raw, size_t len,
+		      uint8_t *out, size_t ret_ends[static PLANES_MAX]);
 /* The reverse. */
-void planes_join(uint8_t type, const uint8_t *planes, size_t len, uint8_t *out);
+void planes_join(uint8_t type, enum planes_turn turn, const uint8_t *planes, size_t len,
+		 uint8_t *out);
 
 #endif
