@@ -26,8 +26,8 @@ enum codec {
 	CODEC_STORED = 0, /* the raw bytes */
 	CODEC_ZSTD = 1,	  /* one zstd frame (RFC 8878) that states its content size */
 	CODEC_PLANES = 2, /* a byte, the element type; a zstd frame of the planes (planes.h) */
-	CODEC_DELTA = 3,  /* reserved: difference planes against another chunk */
-	CODEC_DICT = 4	  /* reserved: zstd against an older header */
+	CODEC_DELTA = 3,  /* differences from other bytes (diff.h); in deltas only */
+	CODEC_DICT = 4	  /* zstd against other bytes; in deltas only (delta.h) */
 };
 
 /* A chunk as it is stored. */
