@@ -117,8 +117,8 @@ static int save_index_root(struct cli *cli, const json_t *file, const char *path
 		cli_say(cli, "%s is the index root: embed it in the app", path);
 		return EXIT_DONE;
 	}
-	cli_say(cli, "the file has no root of the index; %s is not written", path);
-	return EXIT_FAILED;
+	cli_say(cli, "the file has no new root of the index; %s stays as it is", path);
+	return EXIT_DONE;
 }
 
 static int sign(struct cli *cli, json_t *file, const struct key_seed *seed, const char *path,
@@ -226,7 +226,8 @@ static int keys_list(struct cli *cli, const struct args *args)
 	if (json_is_true(json_object_get(doc, "development")))
 		cli_say(cli, "development keys: roots are signed at once, by the server");
 	if (json_is_true(json_object_get(doc, "index_pending")))
-		cli_say(cli, "publishers or floors changed: the index awaits a signature");
+		cli_say(cli, "the index awaits a signature: publishers or floors changed, or a backup was "
+			"restored");
 	return EXIT_DONE;
 }
 

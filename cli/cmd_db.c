@@ -64,6 +64,8 @@ static int show_restored(const struct cli *cli, const json_t *doc)
 	cli_say(cli, "epoch %lld; documents are signed and served again.  What was released or completed "
 		"after the backup is gone: push it again.  Go on with `flotilla rollout resume` or abort",
 		number(doc, "epoch"));
+	cli_say(cli, "roots signed offline: devices follow the index again once it is signed anew: flotilla "
+		"keys export FILE");
 	return EXIT_DONE;
 }
 

@@ -234,6 +234,13 @@ static int64_t index_ends(struct publisher *p, int64_t version)
 	return ends;
 }
 
+/* Whether the index's targets are of an epoch before: then devices may have seen newer ones, which the
+ * restored backup has forgotten, and take these for old until they are signed again. */
+static bool of_an_older_epoch(const struct publisher *p, int64_t targets)
+{
+	return targets && making_next_version(p, targets) > targets + 1;
+}
+
 static int ask_index(struct asking *a, struct publisher *p, struct db *db, json_t *file,
 		     struct err *err)
 {
@@ -244,7 +251,7 @@ static int ask_index(struct asking *a, struct publisher *p, struct db *db, json_
 	if (!channels || !known || publisher_wanted(db, &wanted, err))
 		return -1;
 	if (!json_array_size(a->repos) && json_equal(wanted, known) &&
-	    index_ends(p, a->targets) > now + INDEX_SOON_S)
+	    !of_an_older_epoch(p, a->targets) && index_ends(p, a->targets) > now + INDEX_SOON_S)
 		return 0;
 	json_t *index = json_pack("{s:I, s:I, s:O, s:O, s:O, s:O}", "version",
 				  (json_int_t)making_next_version(p, a->targets), "expires",
@@ -465,9 +472,17 @@ int signing_rotate(struct publisher *p, struct db *db, struct err *err)
 
 /* ---- telling ---- */
 
+struct listing {
+	json_t *repos;
+	int64_t targets; /* the index's */
+};
+
 static int list_repo(struct walk *w, struct making *m)
 {
+	struct listing *listing = w->arg;
 	json_auto_t *root = NULL;
+	if (!m->repo.channel)
+		listing->targets = m->repo.targets;
 	if (m->repo.root && !(root = current_root(m)))
 		return -1;
 	const json_t *role = root ? role_of(root, "root") : NULL;
@@ -478,20 +493,22 @@ static int list_repo(struct walk *w, struct making *m)
 		(json_int_t)json_array_size(json_object_get(role, "keyids")), "threshold",
 		(json_int_t)json_integer_value(json_object_get(role, "threshold")), "state",
 		state_of(m));
-	return json_array_append_new(w->arg, row) ? err_nomem(m->err) : 0;
+	return json_array_append_new(listing->repos, row) ? err_nomem(m->err) : 0;
 }
 
 int signing_list(struct publisher *p, struct db *db, json_t **ret_list, struct err *err)
 {
 	char seed[DIGEST_HEX];
 	json_auto_t *repos = json_array(), *wanted = NULL, *known = published_list(db, err);
-	struct walk w = {.p = p, .db = db, .fn = list_repo, .arg = repos, .err = err};
+	struct listing listing = {repos, 0};
+	struct walk w = {.p = p, .db = db, .fn = list_repo, .arg = &listing, .err = err};
 	if (!known || publisher_wanted(db, &wanted, err) || walk_all(&w))
 		return -1;
 	digest_hex(p->keys.rotating ? &p->next_id : &p->online_id, seed);
 	*ret_list = json_pack("{s:b, s:b, s:b, s:s, s:b, s:O}", "development",
 			      (int)p->keys.development, "rotating", (int)p->keys.rotating,
 			      "seed_elsewhere", (int)p->keys.elsewhere, "seed", seed, "index_pending",
-			      !json_equal(wanted, known), "repos", repos);
+			      !json_equal(wanted, known) || of_an_older_epoch(p, listing.targets),
+			      "repos", repos);
 	return *ret_list ? 0 : err_nomem(err);
 }
