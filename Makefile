@@ -126,6 +126,7 @@ check:
 # Ratios against peers in the same run; writes build/bench/report.md and .json.
 bench:
 	sh tests/bench/run.sh
+	sh tests/bench/sizes.sh
 
 # What needs a look by machine: formats, includes, clang-tidy, cppcheck.
 lint:

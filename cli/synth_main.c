@@ -1,6 +1,6 @@
 /* flotilla-synth -- a synthetic checkpoint, and fine-tunes of it, as real GGUF v3 files.
- * Writes NAME-f16.gguf, NAME-q8_0.gguf and NAME-q4_0.gguf in the layouts that llama.cpp reads
- * (ggml block formats: 32 values a block, f16 scale).  Weights are Gaussian with a scale of its
+ * Writes NAME-f16.gguf, NAME-q8_0.gguf and NAME-q4_0.gguf, on request bf16, in the layouts that llama.cpp
+ * reads (ggml block formats: 32 values a block, f16 scale).  Weights are Gaussian with a scale of its
  * own per row, as trained weights have; a fine-tune adds a small Gaussian step to every weight.
  * The same seed gives the same bytes. */
 #include "base/buf.h"
@@ -21,13 +21,19 @@
 #define OUT_BYTES (1 << 20)
 #define NAME_BYTES 64
 
-enum tier { TIER_F16, TIER_Q8_0, TIER_Q4_0, TIERS };
-enum { GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q8_0 = 8 };
+enum tier { TIER_F16, TIER_Q8_0, TIER_Q4_0, TIER_BF16, TIERS };
+#define TIERS_UNASKED TIER_BF16 /* those before it are written when none is named */
+enum { GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q8_0 = 8, GGML_BF16 = 30 };
 enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_STRING = 8, GGUF_ARRAY = 9 };
 
-static const char *const tier_names[TIERS] = {"f16", "q8_0", "q4_0"};
-static const uint32_t tier_types[TIERS] = {GGML_F16, GGML_Q8_0, GGML_Q4_0};
-static const uint32_t tier_file_types[TIERS] = {1, 7, 2}; /* llama.cpp's general.file_type */
+static const char *const tier_names[TIERS] = {"f16", "q8_0", "q4_0", "bf16"};
+static const uint32_t tier_types[TIERS] = {GGML_F16, GGML_Q8_0, GGML_Q4_0, GGML_BF16};
+static const uint32_t tier_file_types[TIERS] = {1, 7, 2, 32}; /* llama.cpp's general.file_type */
+
+/* What fine-tunes touch: everything; attention, as a merged LoRA does; the last two blocks; norms and
+ * the head. */
+enum part { PART_ALL, PART_ATTENTION, PART_LAST, PART_HEAD, PARTS };
+static const char *const part_names[PARTS] = {"all", "attention", "last", "head"};
 
 struct shape {
 	unsigned embd, layers, ff, vocab, heads;
@@ -40,6 +46,7 @@ struct job {
 	uint64_t seed;
 	double step;	 /* of the fine-tune, in units of each row's sigma; 0: the checkpoint */
 	uint64_t tuning; /* seed of the fine-tune */
+	enum part part;	 /* which tensors it moves */
 	struct shape shape;
 	const char *dir, *name;
 };
@@ -93,10 +100,27 @@ static float float_of_half(uint16_t bits)
 	return bits & 0x8000 ? -value : value;
 }
 
-/* One row of one tensor; the same for every tier. */
-static void make_row(const struct job *job, unsigned tensor, unsigned row, float *out,
-		     unsigned cols)
+static bool touched(const struct job *job, const struct tensor *t)
 {
+	int layer = -1;
+	sscanf(t->name, "blk.%d.", &layer);
+	switch (job->part) {
+	case PART_ATTENTION:
+		return strstr(t->name, "attn_") && t->rows > 1;
+	case PART_LAST:
+		return layer + 2 >= (int)job->shape.layers;
+	case PART_HEAD:
+		return t->rows == 1 || !strcmp(t->name, "output.weight");
+	default:
+		return true;
+	}
+}
+
+/* One row of one tensor; the same for every tier. */
+static void make_row(const struct job *job, const struct tensor *t, unsigned tensor, unsigned row,
+		     float *out, unsigned cols)
+{
+	const bool moved = job->step > 0 && touched(job, t);
 	uint64_t state = job->seed ^ ((uint64_t)tensor << 40) ^ ((uint64_t)row << 8);
 	next_random(&state);
 	const float sigma = 0.02f * expf(0.35f * gaussian(&state));
@@ -104,7 +128,7 @@ static void make_row(const struct job *job, unsigned tensor, unsigned row, float
 	next_random(&tuned);
 	for (unsigned i = 0; i < cols; i++) {
 		out[i] = sigma * gaussian(&state);
-		if (job->step > 0)
+		if (moved)
 			out[i] += (float)job->step * sigma * gaussian(&tuned);
 	}
 }
@@ -116,6 +140,17 @@ static void put_f16(struct buf *out, const float *row, unsigned cols)
 	for (unsigned i = 0; i < cols; i++) {
 		const uint16_t bits = half_of(row[i]);
 		buf_add(out, &bits, sizeof(bits));
+	}
+}
+
+/* The upper half of a float, ties to even. */
+static void put_bf16(struct buf *out, const float *row, unsigned cols)
+{
+	for (unsigned i = 0; i < cols; i++) {
+		uint32_t bits;
+		memcpy(&bits, &row[i], sizeof(bits));
+		const uint16_t upper = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+		buf_add(out, &upper, sizeof(upper));
 	}
 }
 
@@ -166,6 +201,8 @@ static void put_row(struct buf *out, enum tier tier, const float *row, unsigned 
 {
 	if (tier == TIER_F16)
 		put_f16(out, row, cols);
+	else if (tier == TIER_BF16)
+		put_bf16(out, row, cols);
 	else if (tier == TIER_Q8_0)
 		put_q8_0(out, row, cols);
 	else
@@ -174,7 +211,8 @@ static void put_row(struct buf *out, enum tier tier, const float *row, unsigned 
 
 static uint64_t tensor_bytes(const struct tensor *t, enum tier tier)
 {
-	static const unsigned block_bytes[TIERS] = {2 * BLOCK, 2 + BLOCK, 2 + BLOCK / 2};
+	static const unsigned block_bytes[TIERS] = {2 * BLOCK, 2 + BLOCK, 2 + BLOCK / 2,
+						    2 * BLOCK};
 	if (t->rows == 1)
 		return (uint64_t)t->cols * sizeof(float);
 	return (uint64_t)t->rows * t->cols / BLOCK * block_bytes[tier];
@@ -337,7 +375,7 @@ static int write_tensor(int fd, struct buf *out, const struct job *job, enum tie
 	float *row = malloc(t->cols * sizeof(*row));
 	int bad = row ? 0 : err_nomem(err);
 	for (unsigned r = 0; !bad && r < t->rows; r++) {
-		make_row(job, index, r, row, t->cols);
+		make_row(job, t, index, r, row, t->cols);
 		if (t->rows == 1) {
 			for (unsigned i = 0; i < t->cols; i++)
 				put_f32_bits(out, 1.0f + row[i]);
@@ -390,14 +428,16 @@ static const struct {
 static int usage(FILE *out, int code)
 {
 	fputs("usage: flotilla-synth [--size tiny|demo|large] [--seed N] [--step X [--tuning N]]"
-	      " [--tier T] DIR NAME\n\n"
+	      " [--part P] [--rows N] [--tier T] DIR NAME\n\n"
 	      "Writes DIR/NAME-f16.gguf, NAME-q8_0.gguf and NAME-q4_0.gguf: a synthetic checkpoint\n"
 	      "in the layouts llama.cpp reads.  The same seed gives the same bytes.\n\n"
 	      "  --size   tiny (0.5 MB), demo (100 MB, the default) or large (700 MB), all tiers\n"
 	      "  --seed   of the checkpoint (1)\n"
 	      "  --step   make a fine-tune: every weight moves by X sigma, e.g. 0.01\n"
 	      "  --tuning seed of the fine-tune (1)\n"
-	      "  --tier   write only this tier\n",
+	      "  --part   it moves only: attention, last (two blocks), head (and norms); or all (the default)\n"
+	      "  --rows   after --size: add N rows to the vocabulary\n"
+	      "  --tier   write only this tier: f16, q8_0, q4_0, bf16\n",
 	      out);
 	return code;
 }
@@ -446,14 +486,26 @@ static int step_of(const char *text, double *ret)
 	return 0;
 }
 
+static int part_of(struct job *job, const char *name)
+{
+	for (int i = 0; i < PARTS; i++)
+		if (!strcmp(part_names[i], name)) {
+			job->part = (enum part)i;
+			return 0;
+		}
+	return -1;
+}
+
 static int parse(struct job *job, int *only, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"size", required_argument, NULL, 's'},	  {"seed", required_argument, NULL, 'n'},
 		{"step", required_argument, NULL, 'x'},	  {"tuning", required_argument, NULL, 't'},
 		{"tier", required_argument, NULL, 'T'},	  {"help", no_argument, NULL, 'h'},
+		{"part", required_argument, NULL, 'p'},	  {"rows", required_argument, NULL, 'r'},
 		{NULL, 0, NULL, 0},
 	};
+	uint64_t rows;
 	int c;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		int bad = c == '?';
@@ -467,6 +519,10 @@ static int parse(struct job *job, int *only, int argc, char **argv)
 			bad = number("tuning", optarg, &job->tuning);
 		else if (c == 'x')
 			bad = step_of(optarg, &job->step);
+		else if (c == 'p')
+			bad = part_of(job, optarg);
+		else if (c == 'r' && !(bad = number("rows", optarg, &rows) || rows > 4096))
+			job->shape.vocab += (unsigned)rows;
 		else if (c == 'T')
 			bad = (*only = tier_of(optarg)) < 0;
 		if (bad)
@@ -489,7 +545,7 @@ int main(int argc, char **argv)
 	job.tuning *= 0xd1342543de82ef95u;
 	int bad = file_mkdirs(job.dir, 0755, &err);
 	for (int tier = 0; !bad && tier < TIERS; tier++)
-		if (only < 0 || only == tier)
+		if (only < 0 ? tier < TIERS_UNASKED : only == tier)
 			bad = write_tier(&job, (enum tier)tier, &err);
 	if (bad)
 		fprintf(stderr, "flotilla-synth: %s\n", err.text);

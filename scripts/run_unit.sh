@@ -1,6 +1,8 @@
 #!/bin/sh
 # Run each unit test program named; print what fails; end with one line of totals.
 set -u
+# A limit for what hangs, not a measure: Check's own 4 seconds are too few on a busy machine.
+export CK_DEFAULT_TIMEOUT=60 CK_TIMEOUT_MULTIPLIER=4
 passed=0 failed=0
 for program in "$@"; do
 	log=$program.log

@@ -41,6 +41,7 @@ struct pairing {
 	struct tensors old, new;
 	struct map *by_digest; /* old chunks: struct recipe_chunk, borrowed */
 	uint32_t *pair;	       /* of each new tensor: the old one, or old.count */
+	uint64_t old_size;     /* of the file */
 };
 
 static void pairing_done(struct pairing *p)
@@ -112,6 +113,7 @@ static void pair_by_shape(struct pairing *p, bool *taken)
 static int pairing_make(struct pairing *p, const struct source *old, const struct source *new,
 			const struct recipe *old_recipe, struct err *err)
 {
+	p->old_size = old->size;
 	if (tensors_read(&p->old, old, err) || tensors_read(&p->new, new, err) ||
 	    index_chunks(p, old_recipe, err))
 		return -1;
@@ -130,7 +132,7 @@ static int pairing_make(struct pairing *p, const struct source *old, const struc
 /* Where the old numbers of the chunk at `at` lie, in a tensor that is followed by *tensor, which only
  * moves on.  False: nowhere. */
 static bool counterpart(const struct pairing *p, const struct recipe_chunk *chunk, uint32_t *tensor,
-			uint64_t *ret_at)
+			uint64_t *ret_at, uint32_t *ret_len)
 {
 	while (*tensor < p->new.count &&
 	       p->new.list[*tensor].at + p->new.list[*tensor].len <= chunk->at)
@@ -140,9 +142,15 @@ static bool counterpart(const struct pairing *p, const struct recipe_chunk *chun
 		return false;
 	const struct segment *old = &p->old.list[p->pair[*tensor]];
 	const uint64_t into = chunk->at - p->new.list[*tensor].at;
-	if (into + chunk->len > old->len + old->pad)
-		return false;
+	/* A header may promise tensors that the file does not have. */
+	uint64_t end = old->at + old->len + old->pad;
+	if (end > p->old_size)
+		end = p->old_size;
 	*ret_at = old->at + into;
+	if (into >= old->len || *ret_at >= end)
+		return false;
+	/* Of a tensor that has grown the new part has none: that is taken as it is. */
+	*ret_len = end - *ret_at < chunk->len ? (uint32_t)(end - *ret_at) : chunk->len;
 	return true;
 }
 
@@ -217,6 +225,7 @@ static int make_chunk(struct making *m, const struct recipe_chunk *c, uint32_t *
 	const struct recipe_chunk *same =
 		map_get(m->pairing.by_digest, c->digest.bytes, DIGEST_LEN);
 	uint64_t old_at;
+	uint32_t old_len;
 	struct coded coded, best;
 	if (same && same->len == c->len)
 		return write_record(m, &(struct record){DELTA_COPY, 0, 0, same->at, c->len}, NULL,
@@ -224,13 +233,14 @@ static int make_chunk(struct making *m, const struct recipe_chunk *c, uint32_t *
 	if (codec_encode(m->encoder, c->type, m->raw, c->len, &best, m->err))
 		return -1;
 	struct record r = {DELTA_DATA, best.codec, best.len, 0, 0};
-	if (counterpart(&m->pairing, c, tensor, &old_at) && planes_known(c->type)) {
-		if (m->old->read(m->old->arg, old_at, m->before, c->len, m->err) ||
+	if (counterpart(&m->pairing, c, tensor, &old_at, &old_len) && planes_known(c->type)) {
+		memset(m->before + old_len, 0, c->len - old_len);
+		if (m->old->read(m->old->arg, old_at, m->before, old_len, m->err) ||
 		    diff_encode(m->differ, c->type, m->before, m->raw, c->len, &coded, m->err))
 			return -1;
 		if (coded.len && coded.len < best.len) {
 			best = coded;
-			r = (struct record){DELTA_DIFF, CODEC_DELTA, coded.len, old_at, c->len};
+			r = (struct record){DELTA_DIFF, CODEC_DELTA, coded.len, old_at, old_len};
 		}
 	} else if (!planes_known(c->type)) {
 		struct record p = {DELTA_PREFIX, CODEC_DICT, 0, 0, 0};
@@ -397,12 +407,14 @@ static int read_record(struct applying *a, const struct recipe_chunk *c, struct 
 		return -1;
 	*r = (struct record){head[0], head[1], le_u32(head + 4), le_u64(head + 8),
 			     le_u32(head + 16)};
-	const bool as_long = r->kind == DELTA_COPY || r->kind == DELTA_DIFF;
+	const bool fits = r->kind == DELTA_COPY	  ? r->old_len == c->len
+			  : r->kind == DELTA_DIFF ? r->old_len <= c->len
+						  : true;
 	if (r->kind >= DELTA_KINDS || head[2] || head[3])
 		return err_set(a->err, ERR_INVALID,
 			       "delta: a chunk made in a way not known to this version; update it");
 	if (r->stored > c->len + CHUNK_STORED_EXTRA || r->old_len > CHUNK_RAW_MAX ||
-	    (r->kind == DELTA_COPY) != !r->stored || (as_long && r->old_len != c->len) ||
+	    (r->kind == DELTA_COPY) != !r->stored || !fits ||
 	    r->old_at > a->old->size || r->old_len > a->old->size - r->old_at)
 		return err_set(a->err, ERR_INVALID, "delta: a chunk's lengths do not fit");
 	return 0;
@@ -429,6 +441,7 @@ static int apply_record(struct applying *a, const struct record *r, const struct
 		memcpy(a->raw, a->before, c->len);
 		return 0;
 	case DELTA_DIFF:
+		memset(a->before + r->old_len, 0, c->len - r->old_len);
 		return diff_decode(a->differ, &coded, a->before, a->raw, c->len, a->err);
 	default:
 		return apply_prefix(a, r, c);

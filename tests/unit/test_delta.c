@@ -151,6 +151,23 @@ static void small_pair(struct buf *old, struct buf *new)
 	write_model(new, "an edited note", after, COUNT_OF(after));
 }
 
+/* The header promises more tensors than the old, then the new file has. */
+START_TEST(test_delta_of_files_cut_short)
+{
+	AUTO_BUF struct buf old = BUF_INIT(MAX), new = BUF_INIT(MAX);
+	struct delta_stats stats;
+	small_pair(&old, &new);
+	for (size_t cut = 1; cut < 4000; cut += 133) {
+		AUTO_BUF struct buf a = BUF_INIT(MAX), b = BUF_INIT(MAX);
+		buf_add(&a, old.data, old.len - cut);
+		buf_add(&b, new.data, new.len - cut);
+		round_trip(&a, &new, &stats);
+		round_trip(&old, &b, &stats);
+		round_trip(&a, &b, &stats);
+	}
+}
+END_TEST
+
 START_TEST(test_delta_damaged_anywhere_is_refused)
 {
 	AUTO_BUF struct buf old = BUF_INIT(MAX), new = BUF_INIT(MAX), delta = BUF_INIT(MAX);
@@ -239,6 +256,7 @@ int main(void)
 	const TTest *const tests[] = {
 		test_delta_of_what_trainers_do,
 		test_delta_of_what_nobody_parses,
+		test_delta_of_files_cut_short,
 		test_delta_damaged_anywhere_is_refused,
 		test_delta_another_old_file_is_refused,
 		test_delta_a_sink_that_is_full,
