@@ -11,6 +11,9 @@
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 #define UNUSED __attribute__((unused))
+/* For large variables on hot paths, which are filled before they are read: we build with
+ * -ftrivial-auto-var-init=zero. */
+#define UNINITIALIZED __attribute__((uninitialized))
 
 /* AUTO(foo_free) struct foo *f = NULL;  frees f when it leaves scope.  Each type that wants it
  * says DEFINE_AUTO(struct foo, foo_free) once, beside foo_free(), which must take NULL.

@@ -45,6 +45,7 @@ void err_set_text(struct err *err, enum status status, const char *fmt, ...)
 {
 	va_list args;
 	err->status = status;
+	err->retry_s = 0;
 	va_start(args, fmt);
 	vsnprintf(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
@@ -73,6 +74,7 @@ void err_sys_text(struct err *err, const char *fmt, ...)
 			 strerror_r(code, text, sizeof(text)));
 	}
 	err->status = status_of(code);
+	err->retry_s = 0;
 	clean(err->text);
 }
 

@@ -30,6 +30,8 @@ enum status {
 
 struct err {
 	enum status status;
+	unsigned retry_s; /* ERR_QUOTA, ERR_BUSY: when to try again, in seconds; 0: soon.  Set it
+			     after err_set(), which makes it 0 */
 	char text[400]; /* one sentence, printable UTF-8; other bytes become '?' */
 };
 

@@ -178,3 +178,18 @@ int file_write(const char *path, const void *bytes, size_t len, mode_t mode, str
 	free(tmp);
 	return bad;
 }
+
+bool file_path_below(const char *path)
+{
+	for (const char *p = path; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f || *p == '\\')
+			return false;
+	for (const char *segment = path;; segment++) {
+		const size_t len = strcspn(segment, "/");
+		if (!len || (len <= 2 && !strncmp(segment, "..", len)))
+			return false;
+		segment += len;
+		if (!*segment)
+			return true;
+	}
+}

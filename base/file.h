@@ -8,6 +8,7 @@
 #include "base/cc.h"
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -25,6 +26,9 @@ int file_pwrite_all(int fd, const void *bytes, size_t len, int64_t at,
 int file_pread_all(int fd, void *bytes, size_t len, int64_t at, struct err *err) CHECKED;
 /* fdatasync fd, rename from to to, fsync to's directory.  fd may be -1 (already synced). */
 int file_commit(int fd, const char *from, const char *to, struct err *err) CHECKED;
+/* Whether path, of somebody else, stays below what it is joined to: segments between single slashes, none
+ * of them ".", ".." or empty, without control characters and backslashes. */
+bool file_path_below(const char *path) CHECKED;
 int file_sync_dir(const char *dir, struct err *err) CHECKED;
 
 /* int fd AUTO_FD = -1; closes at scope exit. */

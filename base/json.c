@@ -33,15 +33,19 @@ static bool name_char(char c)
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-bool json_name_ok(const char *text)
+bool json_name_span_ok(const char *text, size_t len)
 {
-	const size_t len = strlen(text);
 	if (!len || len > MAX_NAME || !name_char(text[0]))
 		return false;
-	for (const char *c = text; *c; c++)
+	for (const char *c = text; c < text + len; c++)
 		if (!name_char(*c) && *c != '.' && *c != '_' && *c != '-')
 			return false;
 	return true;
+}
+
+bool json_name_ok(const char *text)
+{
+	return json_name_span_ok(text, strlen(text));
 }
 
 static int wrong_type(const struct json_field *f, const char *want, struct err *err)

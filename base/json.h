@@ -91,6 +91,7 @@ int json_read_loose(const json_t *object, const struct json_field *fields, size_
 
 /* Whether text is [a-z0-9][a-z0-9._-]{0,63} -- names of models, channels, classes, tiers. */
 bool json_name_ok(const char *text);
+bool json_name_span_ok(const char *text, size_t len); /* the same of len bytes */
 
 /* Compact JSON text with sorted keys, the caller's (free()); NULL without memory. */
 char *json_text(const json_t *value) CHECKED;
