@@ -15,11 +15,11 @@
 #define COPY_BYTES (256 * 1024)
 #define PATH_ROOM 512 /* the data directory's path is at most 400 of it */
 
-const char *const blob_dirs[BLOB_KINDS] = {"packs", "recipes", "maps"};
+const char *const blob_dirs[BLOB_KINDS] = {"packs", "recipes", "maps", "deltas"};
 
 const char *blob_kind_name(enum blob_kind kind)
 {
-	static const char *const names[BLOB_KINDS] = {"pack", "recipe", "map"};
+	static const char *const names[BLOB_KINDS] = {"pack", "recipe", "map", "delta"};
 
 	return names[kind];
 }
@@ -37,6 +37,8 @@ int blob_learn(struct blobs *blobs, enum blob_kind kind, const struct digest *na
 {
 	struct entry *entry = calloc(1, sizeof(*entry));
 
+	if (entry)
+		entry->stamp = ++blobs->stamps;
 	return entry ? map_put(blobs->index[kind], name->bytes, DIGEST_LEN, entry) : -1;
 }
 
@@ -125,6 +127,8 @@ int blob_fd(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		return absent(kind, err);
 	path_of(blobs, kind, name, path);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT && !blob_exists(blobs, kind, name))
+		return absent(kind, err); /* collected this moment */
 	return fd < 0 ? err_sys(err, "cannot open %s", path) : fd;
 }
 
@@ -171,16 +175,17 @@ static struct view *kept_get(struct blobs *blobs, enum blob_kind kind, const str
 	return view;
 }
 
-/* Keep view, unless another was kept meanwhile (then that is the answer), or the name is gone. */
+/* Keep view, unless another was kept meanwhile (then that is the answer), or the name is gone or
+ * names another file by now. */
 static struct view *kept_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
-			     struct view *view)
+			     struct view *view, uint64_t stamp)
 {
 	struct view *freed = NULL;
 
 	pthread_mutex_lock(&blobs->lock);
 	struct view *other = kept_get(blobs, kind, name);
 	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
-	if (!other && entry) {
+	if (!other && entry && entry->stamp == stamp) {
 		view->entry = entry;
 		entry->view = view;
 		view->refs++;
@@ -202,11 +207,13 @@ struct blob *blob_get(struct blobs *blobs, enum blob_kind kind, const struct dig
 {
 	pthread_mutex_lock(&blobs->lock);
 	struct view *view = kept_get(blobs, kind, name);
+	const struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
+	const uint64_t stamp = entry ? entry->stamp : 0;
 	pthread_mutex_unlock(&blobs->lock);
 	if (view)
 		return &view->blob;
 	view = view_new(blobs, kind, name, err);
-	return view ? &kept_put(blobs, kind, name, view)->blob : NULL;
+	return view ? &kept_put(blobs, kind, name, view, stamp)->blob : NULL;
 }
 
 static struct view *view_of(struct blob *blob)
@@ -256,7 +263,7 @@ static void file_name(struct blobs *blobs, struct blob_file *file)
 
 int blob_file_new(struct blobs *blobs, struct blob_file *ret_file, struct err *err)
 {
-	struct blob_file file;
+	struct blob_file file = {.fd = -1};
 
 	file_name(blobs, &file);
 	file.fd = open(file.path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -286,7 +293,7 @@ int blob_file_adopt(struct blobs *blobs, int fd, uint64_t len, struct blob_file 
 		    struct err *err)
 {
 	char link[64];
-	struct blob_file file;
+	struct blob_file file = {.fd = -1};
 	struct stat st;
 
 	file_name(blobs, &file);
@@ -321,8 +328,10 @@ void blob_file_done(struct blob_file *file)
 	file->path[0] = 0;
 }
 
-/* The name exists from now on; a mapping of what it named before is given up. */
-static int name_publish(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
+/* The name exists from now on; a mapping of what it named before is given up.  *ret_new: its stamp when
+ * it named nothing before, else 0. */
+static int name_publish(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+			uint64_t *ret_new)
 {
 	struct view *freed = NULL;
 	int result = 0;
@@ -333,9 +342,29 @@ static int name_publish(struct blobs *blobs, enum blob_kind kind, const struct d
 		result = blob_learn(blobs, kind, name);
 	else if (entry->view)
 		freed = kept_drop(blobs, entry->view);
+	if (entry)
+		entry->stamp = ++blobs->stamps;
+	*ret_new = entry ? 0 : blobs->stamps;
 	pthread_mutex_unlock(&blobs->lock);
 	views_free(freed);
 	return result;
+}
+
+/* stamp: only if it still has the file that came with it; 0: whatever it has. */
+static void name_forget(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+			uint64_t stamp)
+{
+	struct view *freed = NULL;
+
+	pthread_mutex_lock(&blobs->lock);
+	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
+	if (entry && (!stamp || entry->stamp == stamp)) {
+		if (entry->view)
+			freed = kept_drop(blobs, entry->view);
+		map_remove(blobs->index[kind], name->bytes, DIGEST_LEN);
+	}
+	pthread_mutex_unlock(&blobs->lock);
+	views_free(freed);
 }
 
 /* The directory for names that begin with first is there, durably. */
@@ -360,17 +389,37 @@ static int dir_make(struct blobs *blobs, enum blob_kind kind, unsigned first, st
 	return 0;
 }
 
+/* With the naming lock. */
+static int name_give(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		     struct blob_file *file, const char *path, uint64_t *ret_new, struct err *err)
+{
+	if (rename(file->path, path) < 0)
+		return err_sys(err, "cannot rename %s to %s", file->path, path);
+	file->path[0] = 0; /* it is the blob's now */
+	return name_publish(blobs, kind, name, ret_new) < 0 ? err_nomem(err) : 0;
+}
+
 int blob_publish(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		 struct blob_file *file, struct err *err)
 {
 	char path[PATH_ROOM];
+	uint64_t new = 0;
 
 	path_of(blobs, kind, name, path);
-	if (dir_make(blobs, kind, name->bytes[0], err) < 0 ||
-	    file_commit(file->fd, file->path, path, err) < 0)
+	if (dir_make(blobs, kind, name->bytes[0], err) < 0)
 		return -1;
-	file->path[0] = 0; /* it is the blob's now */
-	return name_publish(blobs, kind, name) < 0 ? err_nomem(err) : 0;
+	if (fdatasync(file->fd) < 0)
+		return err_sys(err, "cannot sync %s", file->path);
+	pthread_mutex_lock(&blobs->naming);
+	int result = name_give(blobs, kind, name, file, path, &new, err);
+	pthread_mutex_unlock(&blobs->naming);
+	*strrchr(path, '/') = 0;
+	if (result < 0)
+		return -1;
+	result = file_sync_dir(path, err);
+	if (result < 0 && new)
+		name_forget(blobs, kind, name, new); /* what a crash may take nobody relies on */
+	return result;
 }
 
 int blob_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
@@ -387,28 +436,45 @@ int blob_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name
 	return result;
 }
 
-static void name_forget(struct blobs *blobs, enum blob_kind kind, const struct digest *name)
+/* Forget the name and move its file to to.  1; 0: there was no file; -1: error. */
+static int name_take(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		     const char *path, const char *to, struct err *err)
 {
-	struct view *freed = NULL;
+	pthread_mutex_lock(&blobs->naming);
+	name_forget(blobs, kind, name, 0);
+	int failed = rename(path, to) < 0 ? errno : 0;
+	pthread_mutex_unlock(&blobs->naming);
+	errno = failed;
+	if (failed && failed != ENOENT)
+		return err_sys(err, "cannot move %s away", path);
+	return !failed;
+}
 
-	pthread_mutex_lock(&blobs->lock);
-	struct entry *entry = map_get(blobs->index[kind], name->bytes, DIGEST_LEN);
-	if (entry && entry->view)
-		freed = kept_drop(blobs, entry->view);
-	map_remove(blobs->index[kind], name->bytes, DIGEST_LEN);
-	pthread_mutex_unlock(&blobs->lock);
-	views_free(freed);
+int blob_retire(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		struct blob_file *ret_file, struct err *err)
+{
+	char path[PATH_ROOM];
+	struct blob_file file = {.fd = -1};
+
+	path_of(blobs, kind, name, path);
+	file_name(blobs, &file);
+	int moved = name_take(blobs, kind, name, path, file.path, err);
+	if (moved < 0)
+		return -1;
+	if (!moved)
+		file.path[0] = 0;
+	*ret_file = file;
+	return 0;
 }
 
 int blob_remove(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		struct err *err)
 {
-	char path[PATH_ROOM];
+	struct blob_file file;
 
-	name_forget(blobs, kind, name);
-	path_of(blobs, kind, name, path);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return err_sys(err, "cannot remove %s", path);
+	if (blob_retire(blobs, kind, name, &file, err) < 0)
+		return -1;
+	blob_file_done(&file);
 	return 0;
 }
 
@@ -420,13 +486,10 @@ int blob_quarantine(struct blobs *blobs, enum blob_kind kind, const struct diges
 	snprintf(to, sizeof(to), "%s/quarantine", blobs->dir);
 	if (file_mkdirs(to, 0700, err) < 0)
 		return -1;
-	name_forget(blobs, kind, name);
 	path_of(blobs, kind, name, path);
 	digest_hex(name, hex);
 	snprintf(to, sizeof(to), "%s/quarantine/%s-%s", blobs->dir, blob_kind_name(kind), hex);
-	if (rename(path, to) < 0 && errno != ENOENT)
-		return err_sys(err, "cannot move %s away", path);
-	return 0;
+	return name_take(blobs, kind, name, path, to, err) < 0 ? -1 : 0;
 }
 
 /* ---- Looking over. ---- */

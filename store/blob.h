@@ -7,7 +7,8 @@
  * and gc.h removes both.
  * What exists is known in memory, read from the directories at start, so device reads ask neither
  * the database nor the directory; what was asked for lately stays mapped.
- * Threads: any.  Lock order: the gate (blobs_enter) before the lock of index and mappings. */
+ * Threads: any.  Lock order: the maps' lock (remap.h), the lock of names on disk, the lock of index
+ * and mappings.  Ledger functions may take the last two. */
 #ifndef STORE_BLOB_H
 #define STORE_BLOB_H
 
@@ -24,7 +25,8 @@ struct blobs; /* opaque */
 enum blob_kind {
 	BLOB_PACK,   /* named by its bytes */
 	BLOB_RECIPE, /* named by its bytes */
-	BLOB_MAP,    /* named by its recipe; may be replaced */
+	BLOB_MAP,    /* named by its recipe; replaced by remap.h only */
+	BLOB_DELTA,  /* a part of a delta, named by what it leads from and to: parts.h */
 	BLOB_KINDS
 };
 const char *blob_kind_name(enum blob_kind kind); /* "pack" */
@@ -93,21 +95,25 @@ int blob_publish(struct blobs *blobs, enum blob_kind kind, const struct digest *
 /* blob_file_new(), len bytes, blob_publish(). */
 int blob_put(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 	     const void *bytes, size_t len, struct err *err) CHECKED;
-/* Remove the file and forget the name; absent is fine.  gc.h's, inside blobs_enter_alone(). */
+
+/* ---- Taking away: in ledger functions, so that no row comes back meanwhile. ---- */
+
+/* Nobody finds the blob under its name any more; those who hold it keep it.  Moves the file into
+ * tmp/ as *ret_file, which blob_file_done() removes: that may wait for the disk, so not in the
+ * ledger.  Absent is fine. */
+int blob_retire(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
+		struct blob_file *ret_file, struct err *err) CHECKED;
+/* Both at once, outside the ledger: for what no row protects. */
 int blob_remove(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		struct err *err) CHECKED;
-
-/* As blob_remove(), but keep the file as quarantine/<kind>-<name>.  verify.h's. */
+/* As blob_retire(), but keep the file as quarantine/<kind>-<name>. */
 int blob_quarantine(struct blobs *blobs, enum blob_kind kind, const struct digest *name,
 		    struct err *err) CHECKED;
 
-/* The gate: who relies on blobs that nothing may name yet (adding packs, then a recipe over them)
- * is inside; who removes blobs is inside alone.  blobs_enter() waits for who is alone, briefly;
- * blobs_enter_alone() does not wait: false means that others are inside (an upload can take
- * minutes).  Ledger functions never enter. */
-void blobs_enter(struct blobs *blobs);
-bool blobs_enter_alone(struct blobs *blobs) CHECKED;
-void blobs_leave(struct blobs *blobs);
+/* What is wanted at now while a collection runs that removes what was wanted before than: later
+ * than than, however long the caller took since it looked at the clock.  Ledger thread only. */
+int64_t blobs_wanted(const struct blobs *blobs, int64_t now);
+void blobs_collecting(struct blobs *blobs, int64_t than); /* a run begins */
 
 /* ---- For gc.h and verify.h. ---- */
 

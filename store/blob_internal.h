@@ -19,22 +19,27 @@ struct view {
 
 struct entry {
 	struct view *view; /* NULL: not mapped */
+	uint64_t stamp;	   /* another one with each file that got the name */
 };
 
 struct blobs {
 	char *dir, *tmp;
 	struct ledger *ledger;
 	uint64_t reserve, mapped_max;
-	pthread_rwlock_t gate;
+	int64_t wanted_least; /* the ledger thread's; see blobs_wanted() */
+	pthread_mutex_t maps; /* who writes a map holds it: remap.h */
+	pthread_mutex_t naming; /* held while a file and the index's entry get or lose a name, so that
+				   both agree; never while the disk is waited for */
 	pthread_mutex_t lock; /* guards all below and the views */
 	struct map *index[BLOB_KINDS];
 	struct view *newest, *oldest;
 	uint64_t mapped, mapped_bytes;
 	uint64_t sequence; /* of names in tmp/ */
+	uint64_t stamps;
 	bool made[BLOB_KINDS][256]; /* directories that are durable */
 };
 
-/* "packs", "recipes", "maps" */
+/* "packs", "recipes", "maps", "deltas" */
 extern const char *const blob_dirs[BLOB_KINDS];
 
 /* name exists: with the lock held, or before there are threads.  -1 without memory. */

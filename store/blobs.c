@@ -1,4 +1,4 @@
-/* The store as a whole: opening, room on the disk, the gate, looking over. */
+/* The store as a whole: opening, room on the disk, what is wanted, looking over. */
 #include "store/blob_internal.h"
 
 #include "base/file.h"
@@ -87,7 +87,8 @@ int blobs_open(struct blobs **ret_blobs, const struct blobs_options *options, st
 	if (!blobs)
 		return err_nomem(err);
 	pthread_mutex_init(&blobs->lock, NULL);
-	pthread_rwlock_init(&blobs->gate, NULL);
+	pthread_mutex_init(&blobs->maps, NULL);
+	pthread_mutex_init(&blobs->naming, NULL);
 	blobs->ledger = options->ledger;
 	blobs->reserve = options->reserve;
 	blobs->mapped_max = options->mapped_max ? options->mapped_max : MAPPED_MAX;
@@ -117,14 +118,15 @@ void blobs_free(struct blobs *blobs)
 	blob_unmap_all(blobs);
 	for (int kind = 0; kind < BLOB_KINDS; kind++)
 		map_free(blobs->index[kind]);
-	pthread_rwlock_destroy(&blobs->gate);
+	pthread_mutex_destroy(&blobs->maps);
+	pthread_mutex_destroy(&blobs->naming);
 	pthread_mutex_destroy(&blobs->lock);
 	free(blobs->tmp);
 	free(blobs->dir);
 	free(blobs);
 }
 
-/* ---- Room and gate. ---- */
+/* ---- Room, and what is wanted. ---- */
 
 int blobs_room(const struct blobs *blobs, uint64_t bytes, struct err *err)
 {
@@ -142,19 +144,14 @@ int blobs_room(const struct blobs *blobs, uint64_t bytes, struct err *err)
 		       (unsigned long long)(blobs->reserve >> 20));
 }
 
-void blobs_enter(struct blobs *blobs)
+int64_t blobs_wanted(const struct blobs *blobs, int64_t now)
 {
-	pthread_rwlock_rdlock(&blobs->gate);
+	return now > blobs->wanted_least ? now : blobs->wanted_least;
 }
 
-bool blobs_enter_alone(struct blobs *blobs)
+void blobs_collecting(struct blobs *blobs, int64_t than)
 {
-	return pthread_rwlock_trywrlock(&blobs->gate) == 0;
-}
-
-void blobs_leave(struct blobs *blobs)
-{
-	pthread_rwlock_unlock(&blobs->gate);
+	blobs->wanted_least = blobs_wanted(blobs, than);
 }
 
 /* ---- Looking over. ---- */

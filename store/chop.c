@@ -1,7 +1,6 @@
 #include "store/chop.h"
 
 #include "base/file.h"
-#include "base/map.h"
 #include "store/codec.h"
 #include "store/cut.h"
 #include "store/ingest.h"
@@ -13,10 +12,12 @@
 #include <string.h>
 
 #define READ_BYTES (256 * 1024)
+#define TRIES 3
 
 struct chop {
 	struct blobs *blobs;
 	struct db *db;
+	struct map *places; /* borrowed; NULL: the rows tell */
 	int64_t now;
 	struct cutter *cutter;
 	struct encoder *encoder;
@@ -64,6 +65,21 @@ static int pack_begin(struct chop *chop, struct err *err)
 	return chop->writer ? 0 : err_nomem(err);
 }
 
+/* What follows may consist of what this pack holds. */
+static int pack_known(struct chop *chop, const struct digest *name, uint32_t bytes,
+		      const struct pack_index *index, struct err *err)
+{
+	for (uint32_t i = 0; chop->places && i < index->count; i++) {
+		struct chunk_place *place = malloc(sizeof(*place));
+		if (!place)
+			return err_nomem(err);
+		*place = (struct chunk_place){*name, bytes, index->chunks[i]};
+		if (map_put(chop->places, place->chunk.digest.bytes, DIGEST_LEN, place))
+			return err_nomem(err);
+	}
+	return 0;
+}
+
 /* The open pack, if any, becomes the store's. */
 static int pack_end(struct chop *chop, struct err *err)
 {
@@ -78,7 +94,8 @@ static int pack_end(struct chop *chop, struct err *err)
 		return -1;
 	struct source source = source_fd(&chop->file.fd, bytes);
 	if (pack_index_parse(&index, &source, err) < 0 ||
-	    ingest_made_pack(chop->blobs, &name, bytes, index, &chop->file, chop->now, err) < 0)
+	    ingest_made_pack(chop->blobs, &name, bytes, index, &chop->file, chop->now, err) < 0 ||
+	    pack_known(chop, &name, bytes, index, err) < 0)
 		return -1;
 	blob_file_done(&chop->file);
 	map_clear(chop->fresh);
@@ -96,7 +113,7 @@ static int chunk_known(struct chop *chop, const struct digest *digest, uint8_t *
 		*ret_type = (uint8_t)(fresh - 1);
 		return 1;
 	}
-	int row = inventory_chunk(chop->db, digest, &place, err);
+	int row = inventory_place(chop->db, chop->places, digest, &place, err);
 	if (row > 0)
 		*ret_type = place.chunk.type;
 	return row;
@@ -184,23 +201,38 @@ static int whole_check(struct chop *chop, const struct digest *sha256, struct er
 		       hex);
 }
 
-int chop_file(struct blobs *blobs, struct db *db, int fd, uint64_t len,
+static int chop_once(struct chop *chop, int fd, uint64_t len, const struct digest *sha256,
+		     struct recipe_info *ret_info, struct err *err)
+{
+	int result = chop_begin(chop, err);
+
+	if (!result)
+		result = chop_all(chop, fd, len, err);
+	if (!result)
+		result = whole_check(chop, sha256, err);
+	if (!result)
+		result = pack_end(chop, err);
+	if (!result)
+		result = ingest_made_recipe(chop->blobs, chop->db, chop->recipe, chop->places,
+					    chop->now, ret_info, err);
+	chop_done(chop);
+	return result;
+}
+
+/* Chunks that were stored may have been collected before the recipe named them: every conflict here is
+ * that one, since all that the recipe names was there or was just stored. */
+int chop_file(struct blobs *blobs, struct db *db, int fd, uint64_t len, struct map *places,
 	      const struct digest *sha256, int64_t now, struct recipe_info *ret_info,
 	      struct err *err)
 {
-	struct chop chop = {.blobs = blobs, .db = db, .now = now, .file = {.fd = -1}};
-
-	blobs_enter(blobs);
-	int result = chop_begin(&chop, err);
-	if (!result)
-		result = chop_all(&chop, fd, len, err);
-	if (!result)
-		result = whole_check(&chop, sha256, err);
-	if (!result)
-		result = pack_end(&chop, err);
-	if (!result)
-		result = ingest_made_recipe(blobs, db, chop.recipe, now, ret_info, err);
-	chop_done(&chop);
-	blobs_leave(blobs);
-	return result;
+	for (int tries = 1;; tries++) {
+		struct chop chop = {.blobs = blobs,
+				    .db = db,
+				    .places = places,
+				    .now = now,
+				    .file = {.fd = -1}};
+		int result = chop_once(&chop, fd, len, sha256, ret_info, err);
+		if (!result || err->status != ERR_CONFLICT || tries == TRIES)
+			return result;
+	}
 }

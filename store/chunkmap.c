@@ -1,7 +1,7 @@
 #include "store/chunkmap.h"
 
+#include "base/grow.h"
 #include "store/codec.h"
-#include "store/grow.h"
 #include "store/le.h"
 #include "store/pack.h"
 
@@ -125,7 +125,7 @@ static int places_sum(const struct chunkmap_chunk *places, uint32_t count, uint6
 	return 0;
 }
 
-static int chunkmap_sum(const struct chunkmap *map, uint64_t *ret_sum, struct err *err)
+int chunkmap_sum(const struct chunkmap *map, uint64_t *ret_sum, struct err *err)
 {
 	if (!map->count) {
 		*ret_sum = 0;

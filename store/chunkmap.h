@@ -63,6 +63,8 @@ int chunkmap_add(struct chunkmap *map, const struct chunkmap_chunk *chunk,
 int chunkmap_add_delta(struct chunkmap *map, const struct chunkmap_delta *delta,
 		       struct err *err) CHECKED;
 
+/* What map->stored will be, of a map that is not encoded yet.  ERR_INVALID as chunkmap_encode(). */
+int chunkmap_sum(const struct chunkmap *map, uint64_t *ret_sum, struct err *err) CHECKED;
 /* Sum up map->stored and append the encoding to out (max CHUNKMAP_BYTES_MAX).  ERR_INVALID also for
  * places that overlap without being the same. */
 int chunkmap_encode(struct chunkmap *map, struct buf *out, struct err *err) CHECKED;

@@ -1,7 +1,9 @@
 #define ZSTD_STATIC_LINKING_ONLY /* ZSTD_c_literalCompressionMode */
 #include "store/codec.h"
 
+#include "base/grow.h"
 #include "store/codec_internal.h"
+#include "store/numbers.h"
 #include "store/planes.h"
 
 #include <stdlib.h>
@@ -11,15 +13,19 @@
 #define ZSTD_LEVEL 1	    /* higher ones gain nothing on weights */
 #define NO_MATCHES (-50)    /* as a level: hardly ever looks for repetition */
 #define SAMPLE (64u << 10)  /* bytes that tell whether there is some */
+#define SMALL (64u << 10)   /* chunks in which tables weigh: both kinds of planes are tried */
 
 struct encoder {
 	ZSTD_CCtx *zstd, *huffman; /* owned */
+	struct numbers *numbers;   /* owned */
 	uint8_t *out, *planes;	   /* owned; room bytes each */
 	size_t room;
+	uint8_t small[SMALL];
 };
 
 struct decoder {
-	ZSTD_DCtx *zstd; /* owned */
+	ZSTD_DCtx *zstd;	 /* owned */
+	struct numbers *numbers; /* owned */
 	uint8_t *planes; /* owned; room bytes */
 	size_t room;
 };
@@ -54,7 +60,7 @@ struct encoder *encoder_new(void)
 	AUTO(encoder_free) struct encoder *encoder = calloc(1, sizeof *encoder);
 
 	if (!encoder || !(encoder->zstd = codec_plain_new()) ||
-	    !(encoder->huffman = codec_huffman_new()))
+	    !(encoder->huffman = codec_huffman_new()) || !(encoder->numbers = numbers_new()))
 		return NULL;
 	return TAKE(encoder);
 }
@@ -65,6 +71,7 @@ void encoder_free(struct encoder *encoder)
 		return;
 	ZSTD_freeCCtx(encoder->zstd);
 	ZSTD_freeCCtx(encoder->huffman);
+	numbers_free(encoder->numbers);
 	free(encoder->out);
 	free(encoder->planes);
 	free(encoder);
@@ -74,7 +81,7 @@ struct decoder *decoder_new(void)
 {
 	AUTO(decoder_free) struct decoder *decoder = calloc(1, sizeof *decoder);
 
-	if (!decoder || !(decoder->zstd = ZSTD_createDCtx()))
+	if (!decoder || !(decoder->zstd = ZSTD_createDCtx()) || !(decoder->numbers = numbers_new()))
 		return NULL;
 	return TAKE(decoder);
 }
@@ -84,6 +91,7 @@ void decoder_free(struct decoder *decoder)
 	if (!decoder)
 		return;
 	ZSTD_freeDCtx(decoder->zstd);
+	numbers_free(decoder->numbers);
 	free(decoder->planes);
 	free(decoder);
 }
@@ -96,21 +104,12 @@ static int raw_len_check(size_t len, struct err *err)
 	return 0;
 }
 
-static int reserve(uint8_t **buffer, size_t room, struct err *err)
-{
-	uint8_t *more = realloc(*buffer, room);
-	if (!more)
-		return err_nomem(err);
-	*buffer = more;
-	return 0;
-}
-
 static int encoder_reserve(struct encoder *encoder, size_t room, struct err *err)
 {
 	if (room <= encoder->room)
 		return 0;
-	if (reserve(&encoder->out, room, err) || reserve(&encoder->planes, room, err))
-		return -1;
+	if (!grow_bytes(&encoder->out, room) || !grow_bytes(&encoder->planes, room))
+		return err_nomem(err);
 	encoder->room = room;
 	return 0;
 }
@@ -141,6 +140,46 @@ static size_t encode_planes(struct encoder *encoder, uint8_t type, const void *r
 	return out.pos;
 }
 
+/* The same planes by numbers.h, where that pays.  ret_len is 0 if not, or when it does not fit. */
+static int encode_numbers(struct encoder *encoder, uint8_t type, const void *raw, size_t len, size_t room,
+			  size_t *ret_len, struct err *err)
+{
+	size_t ends[PLANES_MAX];
+	*ret_len = 0;
+	if (!room || !numbers_pay(type))
+		return 0;
+	(void)planes_split(type, PLANES_TURNED, raw, len, encoder->planes, ends);
+	size_t n;
+	if (numbers_encode(encoder->numbers, type, encoder->planes, len, encoder->out + 1, room - 1, &n, err))
+		return -1;
+	encoder->out[0] = type;
+	*ret_len = n ? 1 + n : 0;
+	return 0;
+}
+
+/* Planes of the kind that is shorter, if one is shorter than room. */
+static int encode_sorted(struct encoder *encoder, const void *raw, size_t room, struct coded *coded,
+			 struct err *err)
+{
+	const uint8_t type = coded->type;
+	const size_t len = coded->len;
+	size_t n;
+	if (encode_numbers(encoder, type, raw, len, room, &n, err))
+		return -1;
+	if (n)
+		*coded = (struct coded){encoder->out, (uint32_t)n, CODEC_NUMBERS, type};
+	if (n && len > SMALL)
+		return 0;
+	uint8_t *to = n ? encoder->small : encoder->out;
+	const size_t other = encode_planes(encoder, type, raw, len, to, n ? n - 1 : room);
+	if (!other)
+		return 0;
+	if (n)
+		memcpy(encoder->out, to, other);
+	*coded = (struct coded){encoder->out, (uint32_t)other, CODEC_PLANES, type};
+	return 0;
+}
+
 static size_t encode_zstd(struct encoder *encoder, const void *raw, size_t len, uint8_t *to,
 			  size_t room)
 {
@@ -164,15 +203,16 @@ int codec_encode(struct encoder *encoder, uint8_t type, const void *raw, size_t 
 	*ret_coded = (struct coded){raw, (uint32_t)len, CODEC_STORED, type};
 	/* The room given is what makes it worth while; beyond it zstd gives up. */
 	size_t room = len - 1 - len / 100;
-	size_t n = planes_known(type) ? encode_planes(encoder, type, raw, len, encoder->out, room) : 0;
-	if (n)
-		*ret_coded = (struct coded){encoder->out, (uint32_t)n, CODEC_PLANES, type};
-	if (planes_known(type) && !repeats(encoder, raw, len, ret_coded->len))
-		return 0;
+	if (planes_known(type)) {
+		if (encode_sorted(encoder, raw, room, ret_coded, err))
+			return -1;
+		if (!repeats(encoder, raw, len, ret_coded->len))
+			return 0;
+	}
 	/* What was made stays until something smaller is: it is made in the other buffer. */
-	if (n)
-		room = n - 1;
-	n = encode_zstd(encoder, raw, len, encoder->planes, room);
+	if (ret_coded->codec != CODEC_STORED)
+		room = ret_coded->len - 1;
+	const size_t n = encode_zstd(encoder, raw, len, encoder->planes, room);
 	if (!n)
 		return 0;
 	memcpy(encoder->out, encoder->planes, n);
@@ -228,22 +268,25 @@ int codec_frame_decode(ZSTD_DCtx *zstd, const uint8_t *bytes, size_t len, void *
 	return 0;
 }
 
+/* Both kinds of planes. */
 static int decode_planes(struct decoder *decoder, const struct coded *coded, void *raw,
 			 size_t raw_len, struct err *err)
 {
-	const uint8_t layout = coded->bytes[0];
+	const uint8_t layout = coded->bytes[0], *rest = coded->bytes + 1;
+	const size_t rest_len = coded->len - 1;
 
 	if (!planes_known(layout))
 		return err_set(err, ERR_INVALID,
 			       "chunk: planes of element type %u are not known to this version; update it",
 			       layout);
 	if (raw_len > decoder->room) {
-		if (reserve(&decoder->planes, raw_len, err))
-			return -1;
+		if (!grow_bytes(&decoder->planes, raw_len))
+			return err_nomem(err);
 		decoder->room = raw_len;
 	}
-	if (codec_frame_decode(decoder->zstd, coded->bytes + 1, coded->len - 1, decoder->planes,
-			       raw_len, err))
+	if (coded->codec == CODEC_NUMBERS
+		    ? numbers_decode(decoder->numbers, layout, rest, rest_len, decoder->planes, raw_len, err)
+		    : codec_frame_decode(decoder->zstd, rest, rest_len, decoder->planes, raw_len, err))
 		return -1;
 	planes_join(layout, PLANES_TURNED, decoder->planes, raw_len, raw);
 	return 0;
@@ -264,6 +307,7 @@ int codec_decode(struct decoder *decoder, const struct coded *coded, void *raw, 
 		return codec_frame_decode(decoder->zstd, coded->bytes, coded->len, raw, raw_len,
 					  err);
 	case CODEC_PLANES:
+	case CODEC_NUMBERS:
 		return decode_planes(decoder, coded, raw, raw_len, err);
 	default:
 		return err_set(err, ERR_INVALID,
@@ -292,11 +336,12 @@ static const char *const names[] = {
 	[CODEC_STORED] = "stored",
 	[CODEC_ZSTD] = "zstd",
 	[CODEC_PLANES] = "planes",
+	[CODEC_NUMBERS] = "numbers",
 };
 
 bool codec_known(uint8_t codec)
 {
-	return codec < COUNT_OF(names);
+	return codec < COUNT_OF(names) && names[codec];
 }
 
 const char *codec_name(uint8_t codec)

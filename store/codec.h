@@ -27,7 +27,8 @@ enum codec {
 	CODEC_ZSTD = 1,	  /* one zstd frame (RFC 8878) that states its content size */
 	CODEC_PLANES = 2, /* a byte, the element type; a zstd frame of the planes (planes.h) */
 	CODEC_DELTA = 3,  /* differences from other bytes (diff.h); in deltas only */
-	CODEC_DICT = 4	  /* zstd against other bytes; in deltas only (delta.h) */
+	CODEC_DICT = 4,	  /* zstd against other bytes; in deltas only (delta.h) */
+	CODEC_NUMBERS = 5 /* a byte, the element type; its planes by numbers.h */
 };
 
 /* A chunk as it is stored. */
@@ -38,8 +39,8 @@ struct coded {
 	uint8_t type; /* enum element */
 };
 
-struct encoder; /* opaque; about 3 MiB and two buffers of the longest chunk */
-struct decoder; /* opaque; about 160 KiB, and a buffer of the longest chunk in planes */
+struct encoder; /* opaque; about 3.5 MiB and seven buffers of the longest chunk */
+struct decoder; /* opaque; about 420 KiB, and a buffer and a half of the longest chunk in planes */
 
 struct encoder *encoder_new(void) CHECKED; /* NULL without memory */
 void encoder_free(struct encoder *encoder); /* NULL is fine */
@@ -48,8 +49,8 @@ struct decoder *decoder_new(void) CHECKED;
 void decoder_free(struct decoder *decoder);
 DEFINE_AUTO(struct decoder, decoder_free)
 
-/* Encode len raw bytes (1..CHUNK_RAW_MAX) of element type.  Chooses the codec: planes for types that
- * have some, zstd where a sample shows that repetition promises more; never larger than the raw
+/* Encode len raw bytes (1..CHUNK_RAW_MAX) of element type.  Chooses the codec: planes or
+ * numbers for types that have some, zstd where a sample shows that repetition promises more; never larger than the raw
  * bytes, and CODEC_STORED unless at least 1 % is saved.  ret_coded->bytes is either raw itself or
  * the encoder's, valid until its next call. */
 int codec_encode(struct encoder *encoder, uint8_t type, const void *raw, size_t len,
@@ -64,7 +65,7 @@ int codec_open(struct decoder *decoder, const struct coded *coded, const struct 
 
 /* Whether codec_decode() knows this number. */
 bool codec_known(uint8_t codec);
-/* "stored", "zstd", "planes"; "unknown" otherwise. */
+/* "stored", "zstd", "planes", "numbers"; "unknown" otherwise. */
 const char *codec_name(uint8_t codec);
 
 #endif

@@ -1,5 +1,7 @@
 #include "store/cut.h"
 
+#include "base/chance.h"
+
 #include <stdlib.h>
 
 /* FastCDC with two masks ("normalized chunking"): below the average a boundary needs more zero bits
@@ -32,17 +34,13 @@ struct region {
 	uint8_t type;
 };
 
-/* splitmix64 (Steele, Lea, Flood, OOPSLA 2014) from "flotilla" read as a big-endian number. */
+/* From "flotilla" read as a big-endian number. */
 static void gear_fill(uint64_t gear[static 256])
 {
 	uint64_t state = 0x666c6f74696c6c61;
 
-	for (unsigned i = 0; i < 256; i++) {
-		uint64_t z = state += 0x9e3779b97f4a7c15;
-		z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-		z = (z ^ z >> 27) * 0x94d049bb133111eb;
-		gear[i] = z ^ z >> 31;
-	}
+	for (unsigned i = 0; i < 256; i++)
+		gear[i] = chance_next(&state);
 }
 
 struct cutter *cutter_new(void)

@@ -1,9 +1,9 @@
 /* diff.h -- a chunk as its difference from another one, taken in the arithmetic of its element type
  * (codec 3).  A fine-tune moves most weights by a little: the difference of two floats' bit patterns,
  * of two quants, is small or zero where XOR and byte-wise deltas see noise.
- * The differences are folded (0, -1, 1, -2 ... become 0, 1, 2, 3), sorted into planes (planes.h), and
- * each plane is coded by itself: as nothing, as it is, as a zstd frame, or as a bitmap of what is not
- * zero and those bytes, both coded in turn.  Byte by byte: FORMAT.md.
+ * Field by field of the type's blocks (layout.h) each number is guessed from the old ones (expect.h), and by
+ * how much the guess is wrong is coded in a context that tells how wrong it may be (rans.h); differences
+ * of words pass through tokens.h.  Byte by byte: FORMAT.md.
  * Stored bytes are hostile input to the decoder, as codec.h says.
  * Threads: a differ belongs to one; it may be used again after an error. */
 #ifndef STORE_DIFF_H
@@ -16,11 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct differ; /* opaque; below 4 MiB, and for chunks of n bytes about 10 n to encode, 4 n to decode */
+struct differ; /* opaque; 256 KiB; once it has encoded chunks of n bytes, 112 KiB and 6 n more */
 
 struct differ *differ_new(void) CHECKED; /* NULL without memory */
 void differ_free(struct differ *differ); /* NULL is fine */
 DEFINE_AUTO(struct differ, differ_free)
+/* Use no vector instructions beyond the machine's common ones; what comes out is the same. */
+void differ_plain(struct differ *differ);
 
 /* Encode raw (len bytes, 1..CHUNK_RAW_MAX, of element type, for which planes_known()) against old, as
  * many bytes.  ret_coded->bytes is the differ's until its next call; ret_coded->len is 0 when that

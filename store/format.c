@@ -16,6 +16,7 @@ struct format {
 	uint32_t head_len;
 	uint64_t failed_at;
 	struct segments segments;
+	const struct watch *watch; /* borrowed; NULL: none */
 	union {
 		struct gguf gguf;
 		struct safetensors safetensors;
@@ -82,11 +83,18 @@ static void format_choose(struct format *format)
 	if (!memcmp(format->head, "GGUF", SNIFF)) {
 		format->id = FORMAT_GGUF;
 		gguf_init(&format->as.gguf);
+		format->as.gguf.watch = format->watch;
 	} else {
 		format->id = FORMAT_SAFETENSORS;
 		safetensors_init(&format->as.safetensors);
+		format->as.safetensors.watch = format->watch;
 	}
 	format_feed_parser(format, format->head, SNIFF);
+}
+
+void format_watch(struct format *format, const struct watch *watch)
+{
+	format->watch = watch;
 }
 
 enum format_state format_feed(struct format *format, const void *bytes, size_t len)
@@ -126,7 +134,8 @@ static int format_read(struct format *format, const struct source *source, uint8
 	return 0;
 }
 
-int format_parse(struct format **ret_format, const struct source *source, struct err *err)
+int format_parse_watched(struct format **ret_format, const struct source *source,
+			 const struct watch *watch, struct err *err)
 {
 	const size_t room = 64u << 10;
 	AUTO(format_free) struct format *format = format_new();
@@ -136,12 +145,18 @@ int format_parse(struct format **ret_format, const struct source *source, struct
 		free(bytes);
 		return err_nomem(err);
 	}
+	format_watch(format, watch);
 	int failed = format_read(format, source, bytes, room, err);
 	free(bytes);
 	if (failed)
 		return err_in(err, "header");
 	*ret_format = TAKE(format);
 	return 0;
+}
+
+int format_parse(struct format **ret_format, const struct source *source, struct err *err)
+{
+	return format_parse_watched(ret_format, source, NULL, err);
 }
 
 enum format_state format_state(const struct format *format)

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "store/element.h"
 #include "store/source.h"
+#include "store/watch.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,6 +55,9 @@ struct format *format_new(void) CHECKED; /* NULL without memory */
 void format_free(struct format *format); /* NULL is fine */
 DEFINE_AUTO(struct format, format_free)
 
+/* Before the first byte: tell watch (borrowed) what the header says, as it is read. */
+void format_watch(struct format *format, const struct watch *watch);
+
 /* The file's next bytes, from its first byte on, in portions of any size.  Once the state is not
  * FORMAT_READING, further bytes are ignored. */
 enum format_state format_feed(struct format *format, const void *bytes, size_t len);
@@ -61,6 +65,9 @@ enum format_state format_feed(struct format *format, const void *bytes, size_t l
  * ends within its header becomes FORMAT_UNKNOWN.  -1 only if source fails, or without memory. */
 int format_parse(struct format **ret_format, const struct source *source,
 		 struct err *err) CHECKED;
+/* As format_parse(), telling watch. */
+int format_parse_watched(struct format **ret_format, const struct source *source,
+			 const struct watch *watch, struct err *err) CHECKED;
 
 enum format_state format_state(const struct format *format);
 enum format_id format_id(const struct format *format); /* FORMAT_OPAQUE unless FORMAT_KNOWN */

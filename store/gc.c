@@ -1,205 +1,229 @@
 #include "store/gc.h"
 
 #include "base/map.h"
-#include "store/chunkmap.h"
+#include "store/gc_delta.h"
 #include "store/inventory.h"
 #include "store/ledger.h"
+#include "store/marks.h"
+#include "store/repack.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define BATCH 32 /* rows removed in one ledger function */
+#define BATCH 32 /* names in one ledger function */
 
 struct gc {
 	struct blobs *blobs;
 	struct db *db;
+	const struct gc_options *options;
 	int64_t than; /* what was wanted before may go */
 	struct gc_report report;
 };
 
-struct names {
-	struct digest *names; /* owned */
-	size_t count, room;
-};
-
-static int names_add(void *arg, const struct digest *name, int64_t bytes, struct err *err)
-{
-	struct names *names = arg;
-
-	(void)bytes;
-	if (names->count == names->room) {
-		size_t room = names->room ? 2 * names->room : 256;
-		struct digest *grown = reallocarray(names->names, room, sizeof(*grown));
-		if (!grown)
-			return err_nomem(err);
-		names->names = grown;
-		names->room = room;
-	}
-	names->names[names->count++] = *name;
-	return 0;
-}
-
-/* ---- Removing a batch: rows in the ledger, then files. ---- */
+/* ---- A batch: rows, and when their removal is durable, names; then the disk's blocks. ---- */
 
 typedef int drop_row(struct db *db, const struct digest *name, int64_t than, bool *ret_removed,
 		     struct err *err);
 
 struct batch {
+	struct gc *gc;
+	enum blob_kind kind;
 	drop_row *drop;
-	int64_t than;
 	const struct digest *names;
 	size_t count;
-	bool removed[BATCH];
+	bool removed[BATCH]; /* the row is */
+	struct blob_file files[2 * BATCH];
+	size_t file_count;
 };
 
-static int batch_drop(struct db *db, void *arg, struct err *err)
+static int rows_drop(struct db *db, void *arg, struct err *err)
 {
 	struct batch *batch = arg;
 
 	for (size_t i = 0; i < batch->count; i++)
-		if (batch->drop(db, &batch->names[i], batch->than, &batch->removed[i], err) < 0)
+		if (batch->drop(db, &batch->names[i], batch->gc->than, &batch->removed[i], err) < 0)
 			return -1;
+	if (batch->gc->options->dry_run) /* undoes it */
+		return err_set(err, ERR_NONE, "a dry run");
 	return 0;
 }
 
-static int file_drop(struct gc *gc, enum blob_kind kind, const struct digest *name,
-		     struct err *err)
+/* 1: a row names it; 0: none does. */
+static int has_row(struct db *db, enum blob_kind kind, const struct digest *name, struct err *err)
+{
+	struct recipe_info info;
+
+	if (kind == BLOB_PACK)
+		return inventory_pack(db, name, err);
+	if (inventory_recipe(db, name, &info, err) == 0)
+		return 1;
+	return err->status == ERR_NOT_FOUND ? 0 : -1;
+}
+
+static int file_retire(struct batch *batch, enum blob_kind kind, const struct digest *name,
+		       struct err *err)
+{
+	if (blob_retire(batch->gc->blobs, kind, name, &batch->files[batch->file_count], err) < 0)
+		return -1;
+	batch->file_count++;
+	return 0;
+}
+
+/* Recipes before maps: a recipe that can be read always has its map. */
+static int names_retire(struct db *db, void *arg, struct err *err)
+{
+	struct batch *batch = arg;
+
+	for (size_t i = 0; i < batch->count; i++) {
+		if (!batch->removed[i])
+			continue;
+		int row = has_row(db, batch->kind, &batch->names[i], err);
+		if (row < 0)
+			return -1;
+		batch->removed[i] = !row;
+		if (!row && (file_retire(batch, batch->kind, &batch->names[i], err) < 0 ||
+			     (batch->kind == BLOB_RECIPE &&
+			      file_retire(batch, BLOB_MAP, &batch->names[i], err) < 0)))
+			return -1;
+	}
+	return 0;
+}
+
+static uint64_t file_bytes(struct gc *gc, enum blob_kind kind, const struct digest *name)
 {
 	uint64_t len = 0;
 	struct err gone;
 
-	if (blob_stat(gc->blobs, kind, name, &len, NULL, &gone) < 0)
-		len = 0; /* absent is fine */
-	gc->report.bytes += len;
-	return blob_remove(gc->blobs, kind, name, err);
+	/* Absent is fine. */
+	return blob_stat(gc->blobs, kind, name, &len, NULL, &gone) < 0 ? 0 : len;
 }
 
-/* Recipes before maps: a recipe that can be read always has its map. */
-static int files_drop(struct gc *gc, enum blob_kind kind, const struct digest *name,
-		      struct err *err)
+static uint64_t batch_count(const struct batch *batch, uint64_t *bytes)
 {
-	if (file_drop(gc, kind, name, err) < 0)
-		return -1;
-	return kind == BLOB_RECIPE ? file_drop(gc, BLOB_MAP, name, err) : 0;
-}
+	uint64_t removed = 0;
 
-static int sweep(struct gc *gc, enum blob_kind kind, drop_row *drop, const struct names *names,
-		 uint64_t *removed, struct err *err)
-{
-	for (size_t at = 0; at < names->count; at += BATCH) {
-		struct batch batch = {.drop = drop, .than = gc->than, .names = names->names + at};
-		batch.count = names->count - at < BATCH ? names->count - at : BATCH;
-		if (ledger_run(blobs_ledger(gc->blobs), batch_drop, &batch, err) < 0)
-			return -1;
-		for (size_t i = 0; i < batch.count; i++) {
-			if (!batch.removed[i])
-				continue;
-			if (files_drop(gc, kind, &batch.names[i], err) < 0)
-				return -1;
-			++*removed;
-		}
+	for (size_t i = 0; i < batch->count; i++) {
+		if (!batch->removed[i])
+			continue;
+		removed++;
+		*bytes += file_bytes(batch->gc, batch->kind, &batch->names[i]);
+		if (batch->kind == BLOB_RECIPE)
+			*bytes += file_bytes(batch->gc, BLOB_MAP, &batch->names[i]);
 	}
-	return 0;
+	return removed;
 }
 
-/* ---- Recipes. ---- */
-
-static int sweep_recipes(struct gc *gc, struct err *err)
+/* The names of those whose rows are removed go, if none came back. */
+static int batch_retire(struct batch *batch, struct err *err)
 {
-	struct names all = {0};
-	int result = inventory_recipes(gc->db, names_add, &all, err);
-
-	/* The rows know who lives; all are offered. */
-	if (!result)
-		result = sweep(gc, BLOB_RECIPE, inventory_recipe_drop, &all, &gc->report.recipes,
-			       err);
-	free(all.names);
+	if (batch->gc->options->dry_run)
+		return 0;
+	int result = ledger_run(blobs_ledger(batch->gc->blobs), names_retire, batch, err);
+	for (size_t i = 0; i < batch->file_count; i++)
+		blob_file_done(&batch->files[i]);
 	return result;
 }
 
-/* ---- Packs. ---- */
-
-struct marks {
-	struct blobs *blobs;
-	struct map *packs; /* named by a map; the values are the map itself */
-	struct names dead; /* the others */
-};
-
-static int mark_recipe(void *arg, const struct digest *recipe, int64_t bytes, struct err *err)
+static int batch_drop(struct batch *batch, struct err *err)
 {
-	struct marks *marks = arg;
-	AUTO(chunkmap_free) struct chunkmap *map = NULL;
-	AUTO(blob_unref) struct blob *blob = blob_get(marks->blobs, BLOB_MAP, recipe, err);
+	if (ledger_run(blobs_ledger(batch->gc->blobs), rows_drop, batch, err) == 0)
+		return 0;
+	return batch->gc->options->dry_run && err->status == ERR_NONE ? 0 : -1;
+}
 
-	(void)bytes;
-	if (!blob || chunkmap_parse(&map, blob->bytes, blob->len, err) < 0) {
-		err->status = ERR_CORRUPT;
-		return err_in(err, "nothing can be removed while a recipe lacks its map");
+/* gone: gets the names that went; NULL: they are only counted. */
+static int sweep(struct gc *gc, struct batch like, const struct inventory_list *list,
+		 struct map *gone, uint64_t *removed, struct err *err)
+{
+	struct digest names[BATCH];
+
+	for (size_t at = 0; at < list->count; at += BATCH) {
+		struct batch batch = like;
+		batch.names = names;
+		batch.count = list->count - at < BATCH ? list->count - at : BATCH;
+		for (size_t i = 0; i < batch.count; i++)
+			names[i] = list->items[at + i].name;
+		if (batch_drop(&batch, err) < 0)
+			return -1;
+		*removed += batch_count(&batch, &gc->report.bytes);
+		for (size_t i = 0; gone && i < batch.count; i++)
+			if (batch.removed[i] && map_put(gone, names[i].bytes, DIGEST_LEN, gone))
+				return err_nomem(err);
+		if (batch_retire(&batch, err) < 0)
+			return -1;
 	}
-	for (uint32_t i = 0; i < map->pack_count; i++)
-		if (map_put(marks->packs, map->packs[i].digest.bytes, DIGEST_LEN, marks->packs))
-			return err_nomem(err);
 	return 0;
 }
 
-static int find_dead(void *arg, const struct digest *pack, int64_t bytes, struct err *err)
-{
-	struct marks *marks = arg;
+/* ---- Recipes, packs. ---- */
 
-	if (map_get(marks->packs, pack->bytes, DIGEST_LEN))
-		return 0;
-	return names_add(&marks->dead, pack, bytes, err);
+static int sweep_recipes(struct gc *gc, struct map *gone, struct err *err)
+{
+	AUTO_LIST struct inventory_list all = {0};
+	const struct batch like = {.gc = gc, .kind = BLOB_RECIPE, .drop = inventory_recipe_drop};
+
+	/* The rows know who lives; all are offered. */
+	if (inventory_recipes(gc->db, inventory_gather, &all, err) < 0)
+		return -1;
+	return sweep(gc, like, &all, gone, &gc->report.recipes, err);
 }
 
-static int sweep_packs(struct gc *gc, struct err *err)
-{
-	AUTO(map_free) struct map *packs = map_new(NULL);
-	struct marks marks = {.blobs = gc->blobs, .packs = packs};
+struct looking {
+	const struct marks *marks;
+	struct inventory_list dead;
+};
 
-	if (!packs)
-		return err_nomem(err);
-	int result = inventory_recipes(gc->db, mark_recipe, &marks, err);
+static int find_dead(void *arg, const struct digest *pack, int64_t bytes, struct err *err)
+{
+	struct looking *looking = arg;
+
+	if (marks_pack(looking->marks, pack))
+		return 0;
+	return inventory_gather(&looking->dead, pack, bytes, err);
+}
+
+static int sweep_packs(struct gc *gc, const struct marks *marks, struct err *err)
+{
+	struct looking looking = {.marks = marks};
+	const struct batch like = {.gc = gc, .kind = BLOB_PACK, .drop = inventory_pack_drop};
+
+	int result = inventory_packs(gc->db, find_dead, &looking, err);
 	if (!result)
-		result = inventory_packs(gc->db, find_dead, &marks, err);
-	if (!result)
-		result = sweep(gc, BLOB_PACK, inventory_pack_drop, &marks.dead, &gc->report.packs,
-			       err);
-	free(marks.dead.names);
+		result = sweep(gc, like, &looking.dead, NULL, &gc->report.packs, err);
+	inventory_list_done(&looking.dead);
 	return result;
 }
 
 /* ---- Files without rows. ---- */
 
-/* 1: a row names it; 0: none does. */
-static int has_row(struct gc *gc, enum blob_kind kind, const struct digest *name, struct err *err)
+/* Files are dated in real time, whatever the pace of our own clock.  A pack that a living map names
+ * is none, although it lost its row: see file_set_aside() in verify.c. */
+static int orphan_check(struct gc *gc, const struct marks *marks, enum blob_kind kind,
+			const struct digest *name, struct err *err)
 {
-	struct recipe_info info;
-
-	if (kind == BLOB_PACK)
-		return inventory_pack(gc->db, name, err);
-	if (inventory_recipe(gc->db, name, &info, err) == 0)
-		return 1;
-	return err->status == ERR_NOT_FOUND ? 0 : -1;
-}
-
-static int orphan_check(struct gc *gc, enum blob_kind kind, const struct digest *name,
-			int64_t real_than, struct err *err)
-{
+	struct batch batch = {.gc = gc, .kind = kind, .names = name, .count = 1, .removed = {true}};
+	const int64_t than = (int64_t)time(NULL) - gc->options->grace_s;
 	int64_t changed;
 	struct err gone;
-	int row = has_row(gc, kind, name, err);
 
+	if (kind == BLOB_PACK && marks_pack(marks, name))
+		return 0;
+	int row = has_row(gc->db, kind, name, err);
 	if (row)
 		return row < 0 ? -1 : 0;
-	if (blob_stat(gc->blobs, kind, name, NULL, &changed, &gone) == 0 && changed >= real_than)
+	if (blob_stat(gc->blobs, kind, name, NULL, &changed, &gone) < 0 || changed >= than)
 		return 0;
-	gc->report.orphans++;
-	return file_drop(gc, kind, name, err);
+	uint64_t bytes = file_bytes(gc, kind, name);
+	if (batch_retire(&batch, err) < 0)
+		return -1;
+	gc->report.orphans += batch.removed[0];
+	gc->report.bytes += batch.removed[0] ? bytes : 0;
+	return 0;
 }
 
-/* Files are dated in real time, whatever the pace of our own clock. */
-static int sweep_orphans(struct gc *gc, enum blob_kind kind, int64_t real_than, struct err *err)
+static int sweep_orphans(struct gc *gc, const struct marks *marks, enum blob_kind kind,
+			 struct err *err)
 {
 	struct digest *names;
 	size_t count;
@@ -208,34 +232,77 @@ static int sweep_orphans(struct gc *gc, enum blob_kind kind, int64_t real_than, 
 		return -1;
 	int result = 0;
 	for (size_t i = 0; i < count && !result; i++)
-		result = orphan_check(gc, kind, &names[i], real_than, err);
+		result = orphan_check(gc, marks, kind, &names[i], err);
 	free(names);
 	return result;
 }
 
-static int run_alone(struct gc *gc, int64_t real_than, struct err *err)
+/* ---- A run. ---- */
+
+static int repack(struct gc *gc, const struct marks *marks, struct err *err)
 {
-	if (sweep_recipes(gc, err) < 0 || sweep_packs(gc, err) < 0)
-		return -1;
-	for (int kind = 0; kind < BLOB_KINDS; kind++)
-		if (sweep_orphans(gc, kind, real_than, err) < 0)
-			return -1;
+	const struct repack_options options = {.now = gc->options->now,
+					       .than = gc->than,
+					       .dry_run = gc->options->dry_run,
+					       .go_on = gc->options->go_on,
+					       .arg = gc->options->arg};
+
+	return repack_run(gc->blobs, gc->db, marks, &options, &gc->report.repacked, err);
+}
+
+static int run_begin(struct db *db, void *arg, struct err *err)
+{
+	const struct gc *gc = arg;
+
+	(void)db;
+	(void)err;
+	blobs_collecting(gc->blobs, gc->than);
 	return 0;
 }
 
-int gc_run(struct blobs *blobs, struct db *db, int64_t now, int64_t grace_s,
+static int sweep_deltas(struct gc *gc, struct err *err)
+{
+	const struct gc_delta_options options = {.now = gc->options->now,
+						 .grace_s = gc->options->grace_s,
+						 .dry_run = gc->options->dry_run};
+	struct gc_delta_report report;
+
+	if (gc_deltas(gc->blobs, gc->db, &options, &report, err) < 0)
+		return -1;
+	gc->report.deltas = report.removed;
+	gc->report.orphans += report.parts;
+	gc->report.bytes += report.bytes;
+	return 0;
+}
+
+static int run_all(struct gc *gc, struct map *gone, struct err *err)
+{
+	AUTO(marks_free) struct marks *marks = NULL;
+
+	if (ledger_run(blobs_ledger(gc->blobs), run_begin, gc, err) < 0 ||
+	    sweep_recipes(gc, gone, err) < 0 ||
+	    marks_make(&marks, gc->blobs, gc->db, gc->options->dry_run ? gone : NULL, err) < 0 ||
+	    sweep_packs(gc, marks, err) < 0 || repack(gc, marks, err) < 0)
+		return -1;
+	for (int kind = 0; kind <= BLOB_MAP; kind++)
+		if (sweep_orphans(gc, marks, kind, err) < 0)
+			return -1;
+	return sweep_deltas(gc, err);
+}
+
+int gc_run(struct blobs *blobs, struct db *db, const struct gc_options *options,
 	   struct gc_report *ret_report, struct err *err)
 {
-	struct gc gc = {.blobs = blobs, .db = db, .than = now - grace_s};
+	struct gc gc = {.blobs = blobs,
+			.db = db,
+			.options = options,
+			.than = options->now - options->grace_s};
+	AUTO(map_free) struct map *gone = map_new(NULL);
 
-	if (!blobs_enter_alone(blobs)) {
-		gc.report.skipped = true;
-		*ret_report = gc.report;
-		return 0;
-	}
-	int result = run_alone(&gc, (int64_t)time(NULL) - grace_s, err);
-	blobs_leave(blobs);
-	if (!result)
-		*ret_report = gc.report;
-	return result;
+	if (!gone)
+		return err_nomem(err);
+	if (run_all(&gc, gone, err) < 0)
+		return -1;
+	*ret_report = gc.report;
+	return 0;
 }

@@ -5,6 +5,7 @@
 #define STORE_GGUF_H
 
 #include "store/segments.h"
+#include "store/watch.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,13 +19,17 @@ struct gguf {
 	uint32_t want, have;
 	uint64_t at; /* bytes taken */
 	uint64_t tensors, pairs, strings, values; /* still to come; values: product of dims */
+	uint64_t full, items; /* of the current text, the current array: as the file has it */
 	uint32_t kind, dims, align;
 	bool is_align; /* the current key is general.alignment */
-	uint32_t name_len;
+	uint32_t key_len, name_len;
 	struct segment tensor;
+	const struct watch *watch; /* borrowed; NULL: nobody wants to know */
+	uint32_t type;		   /* of the current tensor: enum ggml_type */
+	struct watch_tensor told;
 	uint64_t data_at; /* once FORMAT_KNOWN */
 	uint8_t text[FORMAT_NAME_MAX + 1];
-	char name[FORMAT_NAME_MAX + 1];
+	char name[FORMAT_NAME_MAX + 1], key[WATCH_TEXT_MAX + 1];
 };
 
 void gguf_init(struct gguf *gguf);

@@ -7,6 +7,7 @@
 #include "base/cc.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/map.h"
 #include "store/db.h"
 #include "store/pack.h"
 
@@ -34,12 +35,21 @@ int inventory_file(struct db *db, const struct digest *sha256, struct recipe_inf
 /* Insert; or, when it is there, keep it and remember that it was wanted at now. */
 int inventory_recipe_add(struct db *db, const struct recipe_info *info, int64_t now,
 			 struct err *err) CHECKED;
+/* Somebody wants the recipe at now: 1; 0 when it is not there; -1: error. */
+int inventory_recipe_want(struct db *db, const struct digest *recipe, int64_t now,
+			  struct err *err) CHECKED;
+
+/* Whether a file of any variant of model has it: 1, 0, -1: error. */
+int inventory_model_has(struct db *db, const char *model, const struct digest *recipe,
+			struct err *err) CHECKED;
 
 /* What a caller wants written in the same transaction as the store's own rows: who did it. */
 struct also {
 	/* Runs last in the ledger function; info is the recipe's where there is one, else NULL. */
 	int (*fn)(struct db *db, void *arg, const struct recipe_info *info, struct err *err);
 	void *arg;
+	bool blind; /* the caller may not learn that the thing is there already: do all the work,
+		       and run fn, as if it were new */
 };
 int also_run(const struct also *also, struct db *db, const struct recipe_info *info,
 	     struct err *err) CHECKED; /* also NULL: nothing */
@@ -57,11 +67,18 @@ int inventory_pack(struct db *db, const struct digest *pack, struct err *err) CH
 /* 1 and *ret_place; 0: not stored; -1: error. */
 int inventory_chunk(struct db *db, const struct digest *chunk, struct chunk_place *ret_place,
 		    struct err *err) CHECKED;
-/* Insert pack and the chunks that are nowhere else yet; a pack that is there is only remembered
- * as wanted at now. */
+/* As inventory_chunk(), but where places (a map from digest to struct chunk_place) tells; NULL: the
+ * rows tell. */
+int inventory_place(struct db *db, const struct map *places, const struct digest *chunk,
+		    struct chunk_place *ret_place, struct err *err) CHECKED;
+/* Insert pack, or remember it as wanted at now; and the chunks that are nowhere else yet. */
 int inventory_pack_add(struct db *db, const struct digest *pack, uint32_t bytes,
 		       const struct pack_index *index, int64_t now, struct err *err) CHECKED;
-/* Somebody was told at now that what is in pack need not be sent. */
+/* If the rows say that chunk lies in pack from, it lies in pack to from now on, as chunk says. */
+int inventory_chunk_move(struct db *db, const struct digest *from, const struct digest *to,
+			 const struct pack_chunk *chunk, struct err *err) CHECKED;
+/* Somebody relies at now on what is in pack: was told that it need not be sent, or names it in a
+ * map.  1; 0 when it is not there; -1: error. */
 int inventory_pack_want(struct db *db, const struct digest *pack, int64_t now,
 			struct err *err) CHECKED;
 struct inventory_sums {
@@ -74,11 +91,38 @@ int inventory_sum(struct db *db, struct inventory_sums *ret_sums, struct err *er
 /* Call each(arg, name, bytes) for every pack, or every recipe (bytes: length of the file), in the
  * order of names; a negative answer ends it and is the result. */
 typedef int inventory_each(void *arg, const struct digest *name, int64_t bytes, struct err *err);
+/* As each, with a struct inventory_list: for what takes long, because a statement that is left open
+ * keeps the database's log from shrinking. */
+struct inventory_item {
+	struct digest name;
+	int64_t bytes;
+};
+struct inventory_list {
+	struct inventory_item *items; /* owned: inventory_list_done() */
+	uint32_t count, room;
+};
+inventory_each inventory_gather;
+void inventory_list_done(struct inventory_list *list);
+#define AUTO_LIST __attribute__((cleanup(inventory_list_done)))
 int inventory_packs(struct db *db, inventory_each *each, void *arg, struct err *err) CHECKED;
+/* Only those that nobody has wanted since than. */
+int inventory_packs_before(struct db *db, int64_t than, inventory_each *each, void *arg,
+			   struct err *err) CHECKED;
 int inventory_recipes(struct db *db, inventory_each *each, void *arg, struct err *err) CHECKED;
+/* All recipes of a file with this SHA-256, the newest first. */
+int inventory_file_recipes(struct db *db, const struct digest *sha256, inventory_each *each,
+			   void *arg, struct err *err) CHECKED;
 /* Recipes that the files of any variant of model name; these rows are manifest's, read only. */
 int inventory_model_recipes(struct db *db, const char *model, inventory_each *each, void *arg,
 			    struct err *err) CHECKED;
+/* Call each(arg, file) for every file of a variant that recipe describes; likewise read only. */
+struct inventory_file_name {
+	const char *model, *release, *tier, *name; /* borrowed for the call */
+};
+int inventory_recipe_files(struct db *db, const struct digest *recipe,
+			   int (*each)(void *arg, const struct inventory_file_name *file,
+				       struct err *err),
+			   void *arg, struct err *err) CHECKED;
 
 /* Remove the recipe's row unless a variant's file or an upload names it, or it was wanted since
  * than.  *ret_removed tells. */

@@ -13,6 +13,7 @@ enum field_kind {
 	FIELD_NONE,
 	FIELD_BYTES,   /* integers of a byte */
 	FIELD_NIBBLES, /* two integers of four bits in a byte */
+	FIELD_SIXES,   /* sixteen integers of six bits in twelve bytes, as K-quants pack them */
 	FIELD_BITS,    /* anything smaller, or packed across bytes */
 	FIELD_INT16,   /* integers of 2, 4, 8 bytes, little-endian */
 	FIELD_INT32,

@@ -1,6 +1,7 @@
 #include "store/ledger.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@ struct ledger {
 	pthread_cond_t work;	/* something is queued, or stopping */
 	pthread_cond_t settled; /* a waiter of ledger_run() was told */
 	struct ledger_op *first, **last;
+	int64_t due; /* when what is queued must begin, now_us(); of no meaning without first */
 	bool stopping;
 	struct ledger_stats stats;
 };
@@ -78,6 +80,35 @@ static void group_tell(struct ledger_op *op)
 	}
 }
 
+static int64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* The lock is held. */
+static void wait_until(struct ledger *ledger, int64_t us)
+{
+	const struct timespec until = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+
+	pthread_cond_timedwait(&ledger->work, &ledger->lock, &until);
+}
+
+/* Until something is queued and its patience is over, or the end has come.  The lock is held. */
+static void work_wait(struct ledger *ledger)
+{
+	while (!ledger->stopping) {
+		if (!ledger->first)
+			pthread_cond_wait(&ledger->work, &ledger->lock);
+		else if (ledger->due && now_us() < ledger->due)
+			wait_until(ledger, ledger->due);
+		else
+			return;
+	}
+}
+
 /* Wait for work and take up to GROUP_MAX of it; NULL: stopping and nothing left. */
 static struct ledger_op *group_take(struct ledger *ledger, unsigned *ret_count)
 {
@@ -85,8 +116,7 @@ static struct ledger_op *group_take(struct ledger *ledger, unsigned *ret_count)
 	unsigned count = 1;
 
 	pthread_mutex_lock(&ledger->lock);
-	while (!ledger->first && !ledger->stopping)
-		pthread_cond_wait(&ledger->work, &ledger->lock);
+	work_wait(ledger);
 	first = op = ledger->first;
 	if (first) {
 		while (op->next && count < GROUP_MAX) {
@@ -101,14 +131,6 @@ static struct ledger_op *group_take(struct ledger *ledger, unsigned *ret_count)
 	pthread_mutex_unlock(&ledger->lock);
 	*ret_count = count;
 	return first;
-}
-
-static int64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 static void group_count(struct ledger *ledger, const struct ledger_op *first, unsigned count,
@@ -157,7 +179,7 @@ int ledger_new(struct ledger **ret_ledger, struct db *db, unsigned max_queued, s
 	ledger->max_queued = max_queued;
 	ledger->last = &ledger->first;
 	pthread_mutex_init(&ledger->lock, NULL);
-	pthread_cond_init(&ledger->work, NULL);
+	cond_init(&ledger->work);
 	pthread_cond_init(&ledger->settled, NULL);
 	if (pthread_create(&ledger->thread, NULL, ledger_main, ledger)) {
 		free(ledger);
@@ -186,6 +208,7 @@ void ledger_free(struct ledger *ledger)
 
 int ledger_post(struct ledger *ledger, struct ledger_op *op, struct err *err)
 {
+	const int64_t due = op->patience_us ? now_us() + op->patience_us : 0;
 	const char *why = NULL;
 
 	op->next = NULL;
@@ -195,6 +218,8 @@ int ledger_post(struct ledger *ledger, struct ledger_op *op, struct err *err)
 	else if (ledger->stats.queued >= ledger->max_queued)
 		why = "too many writes are waiting: try again later";
 	if (!why) {
+		if (!ledger->first || due < ledger->due)
+			ledger->due = due;
 		*ledger->last = op;
 		ledger->last = &op->next;
 		ledger->stats.queued++;
@@ -202,6 +227,14 @@ int ledger_post(struct ledger *ledger, struct ledger_op *op, struct err *err)
 	}
 	pthread_mutex_unlock(&ledger->lock);
 	return why ? err_set(err, ERR_BUSY, "%s", why) : 0;
+}
+
+void ledger_hurry(struct ledger *ledger)
+{
+	pthread_mutex_lock(&ledger->lock);
+	ledger->due = 0;
+	pthread_cond_signal(&ledger->work);
+	pthread_mutex_unlock(&ledger->lock);
 }
 
 /* A thread that waits in ledger_run(); lives on its stack. */

@@ -18,6 +18,9 @@ struct ledger_op {
 	int (*fn)(struct db *db, void *arg, struct err *err); /* 0, or -1 with *err */
 	void (*done)(void *arg, const struct err *err);	      /* err NULL: durable */
 	void *arg;
+	/* Real microseconds that it may wait for others to come, so that fewer commits carry more; 0:
+	 * none.  An operation without patience, or ledger_hurry(), takes all along that wait. */
+	int64_t patience_us;
 	struct ledger_op *next; /* the ledger's */
 	struct err err;		/* the ledger's */
 	int result;		/* the ledger's */
@@ -35,6 +38,9 @@ int ledger_run(struct ledger *ledger, int (*fn)(struct db *db, void *arg, struct
 	       void *arg, struct err *err) CHECKED;
 /* Queue and return; op->done is called exactly once if this returned 0. */
 int ledger_post(struct ledger *ledger, struct ledger_op *op, struct err *err) CHECKED;
+
+/* What waits has waited enough. */
+void ledger_hurry(struct ledger *ledger);
 
 struct ledger_stats {
 	uint64_t commits, operations, failures;

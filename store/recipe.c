@@ -1,7 +1,7 @@
 #include "store/recipe.h"
 
+#include "base/grow.h"
 #include "store/codec.h"
-#include "store/grow.h"
 #include "store/le.h"
 
 #include <string.h>

@@ -13,7 +13,7 @@ enum { EXPECT_OBJECT, /* the outermost one */
        EXPECT_COMMA,
        EXPECT_NOTHING /* but padding */ };
 
-enum { FIELD_OTHER, FIELD_DTYPE, FIELD_OFFSETS };
+enum { FIELD_OTHER, FIELD_DTYPE, FIELD_SHAPE, FIELD_OFFSETS };
 
 enum { DEPTH_NAMES = 1, DEPTH_TENSOR = 2, DEPTH_OFFSETS = 3 };
 
@@ -38,6 +38,67 @@ static bool text_is(const struct safetensors *st, const char *word)
 	return st->text_len == strlen(word) && !memcmp(st->text, word, st->text_len);
 }
 
+static bool is_metadata(const struct safetensors *st)
+{
+	return st->name_len == strlen("__metadata__") && !memcmp(st->name, "__metadata__", 12);
+}
+
+/* ---- For who watches. ---- */
+
+static void text_copy(const struct safetensors *st, char *out, size_t room)
+{
+	size_t len = st->text_len < room - 1 ? st->text_len : room - 1;
+
+	memcpy(out, st->text, len);
+	out[len] = 0;
+}
+
+static void tell_value(struct safetensors *st)
+{
+	struct watch_value value = {.key = st->key,
+				    .kind = WATCH_TEXT,
+				    .text = st->text,
+				    .len = st->text_len,
+				    .cut = st->text_len > FORMAT_NAME_MAX};
+
+	if (value.cut)
+		value.len = FORMAT_NAME_MAX;
+	if (st->watch)
+		st->watch->value(st->watch->arg, &value);
+}
+
+static void tell_tensor(struct safetensors *st, const struct segment *tensor)
+{
+	struct watch_tensor *told = &st->told;
+
+	if (!st->watch)
+		return;
+	st->name[st->name_len] = 0;
+	told->name = st->name;
+	told->element = tensor->type;
+	if (told->element != ELEMENT_OPAQUE)
+		told->type = element_name(told->element);
+	else
+		told->type = st->dtype[0] ? st->dtype : "untyped";
+	told->at = tensor->at;
+	told->len = tensor->len;
+	st->watch->tensor(st->watch->arg, told);
+}
+
+/* A number of the shape; those beyond what anybody shows are left out. */
+static void add_dim(struct safetensors *st)
+{
+	uint64_t value = 0;
+
+	for (uint32_t i = 0; i < st->text_len && i < 19 && st->text[i] >= '0' && st->text[i] <= '9';
+	     i++)
+		value = value * 10 + (uint64_t)(st->text[i] - '0');
+	if (st->told.dim_count < WATCH_DIMS_MAX)
+		st->told.dims[st->told.dim_count++] = value;
+}
+
+/* ---- The grammar. ---- */
+
 static void text_add(struct safetensors *st, char c)
 {
 	if (st->text_len < FORMAT_NAME_MAX)
@@ -52,8 +113,10 @@ static int on_key(struct safetensors *st)
 	st->expect = EXPECT_COLON;
 	if (st->depth == DEPTH_TENSOR) {
 		st->field = text_is(st, "dtype")	  ? FIELD_DTYPE
+			    : text_is(st, "shape")	  ? FIELD_SHAPE
 			    : text_is(st, "data_offsets") ? FIELD_OFFSETS
 							  : FIELD_OTHER;
+		text_copy(st, st->key, sizeof st->key);
 		return 0;
 	}
 	if (st->depth != DEPTH_NAMES)
@@ -65,6 +128,8 @@ static int on_key(struct safetensors *st)
 	st->type = ELEMENT_OPAQUE;
 	st->offset_count = 0;
 	st->field = FIELD_OTHER;
+	st->told.dim_count = 0;
+	st->dtype[0] = 0;
 	return 0;
 }
 
@@ -75,10 +140,14 @@ static int on_string(struct safetensors *st)
 	st->expect = EXPECT_COMMA;
 	if (st->depth == DEPTH_NAMES)
 		return -1; /* a tensor is an object */
-	if (st->depth == DEPTH_TENSOR && st->field == FIELD_DTYPE)
+	if (st->depth == DEPTH_TENSOR && is_metadata(st))
+		tell_value(st);
+	else if (st->depth == DEPTH_TENSOR && st->field == FIELD_DTYPE) {
+		text_copy(st, st->dtype, sizeof st->dtype);
 		for (size_t i = 0; i < COUNT_OF(dtypes); i++)
 			if (text_is(st, dtypes[i].name))
 				st->type = dtypes[i].type;
+	}
 	return 0;
 }
 
@@ -88,6 +157,8 @@ static int on_scalar(struct safetensors *st)
 	st->expect = EXPECT_COMMA;
 	if (st->depth == DEPTH_NAMES)
 		return -1;
+	if (st->depth == DEPTH_OFFSETS && st->field == FIELD_SHAPE)
+		add_dim(st);
 	if (st->depth != DEPTH_OFFSETS || st->field != FIELD_OFFSETS)
 		return 0;
 	if (st->offset_count == 2 || st->text_len > 18)
@@ -104,7 +175,7 @@ static int on_scalar(struct safetensors *st)
 
 static int on_tensor(struct safetensors *st, struct segments *segments)
 {
-	if (st->name_len == strlen("__metadata__") && !memcmp(st->name, "__metadata__", 12))
+	if (is_metadata(st))
 		return 0;
 	if (st->offset_count != 2 || st->offsets[0] > st->offsets[1])
 		return -1;
@@ -113,6 +184,7 @@ static int on_tensor(struct safetensors *st, struct segments *segments)
 				 .type = st->type};
 	if (tensor.len % element_block(tensor.type))
 		return -1;
+	tell_tensor(st, &tensor);
 	return segments_add(segments, &tensor, st->name, st->name_len);
 }
 

@@ -8,6 +8,7 @@
 #define STORE_SAFETENSORS_H
 
 #include "store/segments.h"
+#include "store/watch.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +28,9 @@ struct safetensors {
 	uint32_t name_len;
 	char name[FORMAT_NAME_MAX + 1];
 	int field; /* the tensor's member being read */
+	const struct watch *watch; /* borrowed; NULL: nobody wants to know */
+	struct watch_tensor told;
+	char key[FORMAT_NAME_MAX + 1], dtype[32]; /* for who watches */
 	uint8_t type;
 	uint32_t offset_count;
 	uint64_t offsets[2];

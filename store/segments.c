@@ -1,6 +1,6 @@
 #include "store/segments.h"
 
-#include "store/grow.h"
+#include "base/grow.h"
 
 #include <string.h>
 

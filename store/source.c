@@ -56,3 +56,15 @@ struct sink sink_fd(int *fd)
 {
 	return (struct sink){.write = fd_write, .arg = fd};
 }
+
+static int fd_write_at(void *arg, uint64_t at, const void *bytes, size_t len, struct err *err)
+{
+	const int *fd = arg;
+
+	return file_pwrite_all(*fd, bytes, len, (int64_t)at, err);
+}
+
+struct sink_at sink_at_fd(int *fd)
+{
+	return (struct sink_at){.write = fd_write_at, .arg = fd};
+}

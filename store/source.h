@@ -31,6 +31,13 @@ struct sink {
 	void *arg;
 };
 
+/* Likewise, in any order. */
+struct sink_at {
+	int (*write)(void *arg, uint64_t at, const void *bytes, size_t len, struct err *err);
+	void *arg;
+};
+
+struct sink_at sink_at_fd(int *fd); /* borrows fd */
 struct sink sink_buf(struct buf *buf); /* appends; borrows buf */
 struct sink sink_fd(int *fd);	       /* at the file's position; borrows fd */
 

@@ -1,56 +1,47 @@
 #include "store/verify.h"
 
 #include "base/file.h"
+#include "base/map.h"
 #include "store/chunkmap.h"
 #include "store/inventory.h"
 #include "store/ledger.h"
 #include "store/recipe.h"
+#include "store/verify_delta.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define READ_BYTES (256 * 1024)
-
-struct item {
-	struct digest name;
-	int64_t bytes;
-};
-
-/* Names are collected first: a statement left open for hours would keep the log from shrinking. */
-struct items {
-	struct item *items; /* owned */
-	size_t count, room;
-};
-
-static int items_add(void *arg, const struct digest *name, int64_t bytes, struct err *err)
-{
-	struct items *items = arg;
-
-	if (items->count == items->room) {
-		size_t room = items->room ? 2 * items->room : 256;
-		struct item *grown = reallocarray(items->items, room, sizeof(*grown));
-		if (!grown)
-			return err_nomem(err);
-		items->items = grown;
-		items->room = room;
-	}
-	items->items[items->count++] = (struct item){*name, bytes};
-	return 0;
-}
 
 struct verify {
 	struct blobs *blobs;
 	struct db *db;
 	const struct verify_options *options;
+	struct map *bad; /* packs; a set */
 	struct verify_report report;
 };
 
-static void damage(struct verify *verify, const struct err *err)
+void verify_damaged(const struct verify_options *options, struct verify_report *report,
+		    enum blob_kind kind, const struct digest *name, struct err *why)
 {
-	if (!verify->report.damaged++)
-		verify->report.first = *err;
+	const struct verify_damage damage = {kind, *name, why};
+	char hex[DIGEST_HEX];
+
+	digest_hex(name, hex);
+	err_in(why, "%s %s", blob_kind_name(kind), hex);
+	if (!report->damaged++)
+		report->first = *why;
+	if (options->damaged)
+		options->damaged(options->arg, &damage);
 }
 
-static int hash_check(int fd, const struct item *item, struct err *err)
+static void damage(struct verify *verify, enum blob_kind kind, const struct digest *name,
+		   struct err *why)
+{
+	verify_damaged(verify->options, &verify->report, kind, name, why);
+}
+
+static int hash_check(int fd, const struct inventory_item *item, struct err *err)
 {
 	AUTO(digest_free) struct digest_ctx *ctx = digest_begin();
 	struct digest found;
@@ -60,6 +51,9 @@ static int hash_check(int fd, const struct item *item, struct err *err)
 	for (int64_t at = 0; !result && at < item->bytes;) {
 		size_t n = item->bytes - at < READ_BYTES ? (size_t)(item->bytes - at) : READ_BYTES;
 		result = file_pread_all(fd, bytes, n, at, err);
+		/* What is open and cannot be read is damaged as much as what reads wrong. */
+		if (result && errno != ENOMEM)
+			err->status = ERR_CORRUPT;
 		if (!result)
 			digest_add(ctx, bytes, n);
 		at += (int64_t)n;
@@ -73,7 +67,7 @@ static int hash_check(int fd, const struct item *item, struct err *err)
 		       : err_set(err, ERR_CORRUPT, "its bytes are not those of its name");
 }
 
-static int pack_check(struct verify *verify, const struct item *item, struct err *err)
+static int pack_check(struct verify *verify, const struct inventory_item *item, struct err *err)
 {
 	AUTO_FD int fd = blob_fd(verify->blobs, BLOB_PACK, &item->name, err);
 	uint64_t len;
@@ -87,38 +81,55 @@ static int pack_check(struct verify *verify, const struct item *item, struct err
 	return verify->options->deep ? hash_check(fd, item, err) : 0;
 }
 
+struct setting_aside {
+	struct blobs *blobs;
+	struct digest pack;
+};
+
 static int rows_forget(struct db *db, void *arg, struct err *err)
 {
+	const struct setting_aside *aside = arg;
 	bool removed;
 
-	return inventory_pack_drop(db, arg, INT64_MAX, &removed, err);
+	return inventory_pack_drop(db, &aside->pack, INT64_MAX, &removed, err);
+}
+
+/* Unless it was pushed again since its rows went: then it is a good one. */
+static int file_set_aside(struct db *db, void *arg, struct err *err)
+{
+	const struct setting_aside *aside = arg;
+	int there = inventory_pack(db, &aside->pack, err);
+
+	if (there)
+		return there < 0 ? -1 : 0;
+	return blob_quarantine(aside->blobs, BLOB_PACK, &aside->pack, err);
 }
 
 static int pack_damaged(struct verify *verify, const struct digest *name, struct err *why,
 			struct err *err)
 {
-	struct digest gone = *name;
-	char hex[DIGEST_HEX];
+	struct setting_aside aside = {verify->blobs, *name};
+	struct ledger *ledger = blobs_ledger(verify->blobs);
 
 	if (inventory_pack(verify->db, name, err) == 0)
 		return 0; /* collected meanwhile */
-	digest_hex(name, hex);
-	err_in(why, "pack %s", hex);
-	damage(verify, why);
+	damage(verify, BLOB_PACK, name, why);
+	if (map_put(verify->bad, name->bytes, DIGEST_LEN, verify->bad))
+		return err_nomem(err);
 	if (!verify->options->mend || why->status == ERR_SYSTEM)
 		return 0;
-	if (ledger_run(blobs_ledger(verify->blobs), rows_forget, &gone, err) < 0)
+	if (ledger_run(ledger, rows_forget, &aside, err) < 0)
 		return -1;
-	return blob_quarantine(verify->blobs, BLOB_PACK, name, err);
+	return ledger_run(ledger, file_set_aside, &aside, err);
 }
 
-static int packs_check(struct verify *verify, const struct items *items, struct err *err)
+static int packs_check(struct verify *verify, const struct inventory_list *items, struct err *err)
 {
 	const struct verify_options *options = verify->options;
 	struct err why;
 
 	for (size_t i = 0; i < items->count && !verify->report.ended; i++) {
-		const struct item *item = &items->items[i];
+		const struct inventory_item *item = &items->items[i];
 		verify->report.packs++;
 		if (pack_check(verify, item, &why) < 0 &&
 		    pack_damaged(verify, &item->name, &why, err) < 0)
@@ -127,6 +138,17 @@ static int packs_check(struct verify *verify, const struct items *items, struct 
 			verify->report.ended = true;
 	}
 	return 0;
+}
+
+/* One without a row was not looked at, and is not what a push may rely on. */
+static int pack_of_map_check(struct verify *verify, const struct digest *pack, struct err *err)
+{
+	if (!blob_exists(verify->blobs, BLOB_PACK, pack))
+		return err_set(err, ERR_CORRUPT, "a pack of its map is not there");
+	if (map_get(verify->bad, pack->bytes, DIGEST_LEN))
+		return err_set(err, ERR_CORRUPT, "a pack of its map is damaged");
+	int row = inventory_pack(verify->db, pack, err);
+	return row ? (row < 0 ? -1 : 0) : err_set(err, ERR_CORRUPT, "a pack of its map has no row");
 }
 
 static int recipe_check(struct verify *verify, const struct digest *name, struct err *err)
@@ -147,16 +169,15 @@ static int recipe_check(struct verify *verify, const struct digest *name, struct
 	    chunkmap_fits(map, recipe, name, err) < 0)
 		return -1;
 	for (uint32_t i = 0; i < map->pack_count; i++)
-		if (!blob_exists(verify->blobs, BLOB_PACK, &map->packs[i].digest))
-			return err_set(err, ERR_CORRUPT, "a pack of its map is not there");
+		if (pack_of_map_check(verify, &map->packs[i].digest, err) < 0)
+			return -1;
 	verify->report.bytes += blob->len + places->len;
 	return 0;
 }
 
-static void recipes_check(struct verify *verify, const struct items *items)
+static void recipes_check(struct verify *verify, const struct inventory_list *items)
 {
 	struct recipe_info info;
-	char hex[DIGEST_HEX];
 	struct err why, gone;
 
 	for (size_t i = 0; i < items->count; i++) {
@@ -165,27 +186,27 @@ static void recipes_check(struct verify *verify, const struct items *items)
 		if (recipe_check(verify, name, &why) == 0 ||
 		    inventory_recipe(verify->db, name, &info, &gone) < 0)
 			continue;
-		digest_hex(name, hex);
-		err_in(&why, "recipe %s", hex);
-		damage(verify, &why);
+		damage(verify, BLOB_RECIPE, name, &why);
 	}
 }
 
 int verify_store(struct blobs *blobs, struct db *db, const struct verify_options *options,
 		 struct verify_report *ret_report, struct err *err)
 {
-	struct verify verify = {.blobs = blobs, .db = db, .options = options};
-	struct items packs = {0}, recipes = {0};
-	int result = inventory_packs(db, items_add, &packs, err);
+	AUTO(map_free) struct map *bad = map_new(NULL);
+	struct verify verify = {.blobs = blobs, .db = db, .options = options, .bad = bad};
+	AUTO_LIST struct inventory_list packs = {0};
+	AUTO_LIST struct inventory_list recipes = {0};
+	int result = bad ? inventory_packs(db, inventory_gather, &packs, err) : err_nomem(err);
 
 	if (!result)
-		result = inventory_recipes(db, items_add, &recipes, err);
+		result = inventory_recipes(db, inventory_gather, &recipes, err);
 	if (!result)
 		result = packs_check(&verify, &packs, err);
 	if (!result && !verify.report.ended)
 		recipes_check(&verify, &recipes);
-	free(packs.items);
-	free(recipes.items);
+	if (!result && !verify.report.ended)
+		result = verify_deltas(blobs, db, options, &verify.report, err);
 	if (!result)
 		*ret_report = verify.report;
 	return result;
