@@ -1,39 +1,31 @@
 #include "telemetry/cells.h"
 
 #include "base/map.h"
-#include "manifest/catalog.h"
-#include "manifest/class_store.h"
+#include "telemetry/days.h"
 #include "telemetry/metric.h"
+#include "telemetry/series.h"
 #include "telemetry/sketch.h"
+#include "telemetry/slices.h"
+#include "telemetry/sums.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CLIP_EVENTS 3	/* events of a unit that a count gate sees */
-#define NO_BUCKET (-1)
-#define KEY_ROOM 640
+#define CLIP_EVENTS 3	 /* events of a unit that a count gate sees */
+#define SUMS_MAX 65536	 /* then they are written, within the same transaction */
+#define LANE_KEY_ROOM 140
+#define SLICED_CANDIDATES 4 /* of so many device-windows one has its p95s counted by slice */
+#define SLICED_CONTROLS 16
+#define ARRIVAL_S ((int64_t)DAYS_FINE * REPORT_DAY_S) /* so late an outcome makes no row there */
 
 enum {
-	Q_SERIES_GET,
-	Q_SERIES_PUT,
-	Q_CELL_ADD,
-	Q_BUCKET_ADD,
-	Q_EXPIRE_CELLS,
-	Q_EXPIRE_BUCKETS,
-	Q_COUNT
+	Q_CELL_ADD, Q_BUCKET_ADD, Q_SLICE_ADD,
+	Q_EXPIRE_CELLS, Q_EXPIRE_BUCKETS, Q_EXPIRE_SLICES, Q_EXPIRE_DAYS, Q_COUNT
 };
 
 /* clang-format off */
 static const char *const sql[Q_COUNT] = {
-	[Q_SERIES_GET] =
-		"SELECT id FROM series WHERE rollout = $rollout AND class = $class"
-		" AND stage = $stage AND arm = $arm AND channel = $channel AND model = $model"
-		" AND variant = $variant AND kind = $kind AND metric = $metric",
-	[Q_SERIES_PUT] =
-		"INSERT INTO series (id, channel, class, model, rollout, stage, arm, variant, kind,"
-		" metric) VALUES ($id, $channel, $class, $model, $rollout, $stage, $arm, $variant,"
-		" $kind, $metric)",
 	[Q_CELL_ADD] =
 		"INSERT INTO cells (at, series, late, n, k, x, total, nn, kk, nk)"
 		" VALUES ($at, $series, $late, $n, $k, $x, $total, $nn, $kk, $nk)"
@@ -46,12 +38,23 @@ static const char *const sql[Q_COUNT] = {
 		" VALUES ($at, $series, $late, $bucket, $n)"
 		" ON CONFLICT (at, series, late, bucket) DO UPDATE SET"
 		" n = cell_buckets.n + excluded.n",
+	[Q_SLICE_ADD] =
+		"INSERT INTO cell_slices (series, at, what, value, n, k, nn)"
+		" VALUES ($series, $at, $what, $value, $n, $k, $nn)"
+		" ON CONFLICT (series, at, what, value) DO UPDATE SET n = cell_slices.n + excluded.n,"
+		" k = cell_slices.k + excluded.k, nn = cell_slices.nn + excluded.nn",
 	[Q_EXPIRE_CELLS] =
 		"DELETE FROM cells WHERE (at, series, late) IN"
 		" (SELECT at, series, late FROM cells WHERE at < $before LIMIT $limit)",
 	[Q_EXPIRE_BUCKETS] =
 		"DELETE FROM cell_buckets WHERE (at, series, late, bucket) IN"
 		" (SELECT at, series, late, bucket FROM cell_buckets WHERE at < $before LIMIT $limit)",
+	[Q_EXPIRE_SLICES] =
+		"DELETE FROM cell_slices WHERE (series, at, what, value) IN"
+		" (SELECT series, at, what, value FROM cell_slices WHERE at < $before LIMIT $limit)",
+	[Q_EXPIRE_DAYS] =
+		"DELETE FROM cell_days WHERE (series, at) IN"
+		" (SELECT series, at FROM cell_days WHERE at < $before LIMIT $limit)",
 };
 /* clang-format on */
 const struct sql_set cells_sql = {"cells", sql, Q_COUNT};
@@ -60,45 +63,33 @@ struct lane {
 	int64_t closed[CELLS_MARKS];
 };
 
-/* What one flush will add to one cell, or to one of its buckets. */
-struct sum_key {
-	int64_t at, series;
-	int32_t late, bucket;
-};
-struct sum {
-	struct cell cell;
-};
-
 struct cells {
-	struct map *series;  /* text key → int64_t * */
-	struct map *lanes;   /* "rollout/class" → struct lane * */
-	struct map *pending; /* struct sum_key → struct sum * */
-	struct map *known;   /* names that were found in the catalog; they never leave it */
+	struct series *series;
+	struct map *lanes; /* "rollout/class" -> struct lane * */
+	struct slices *slices;
+	struct sums *sums; /* what cells_flush() will write */
 };
 
 struct cells *cells_new(void)
 {
-	struct cells *cells = calloc(1, sizeof(*cells));
+	AUTO(cells_free) struct cells *cells = calloc(1, sizeof(*cells));
 	if (!cells)
 		return NULL;
-	cells->series = map_new(free);
+	cells->series = series_new();
 	cells->lanes = map_new(free);
-	cells->pending = map_new(free);
-	cells->known = map_new(NULL);
-	if (cells->series && cells->lanes && cells->pending && cells->known)
-		return cells;
-	cells_free(cells);
-	return NULL;
+	cells->slices = slices_new();
+	cells->sums = sums_new();
+	return cells->series && cells->lanes && cells->slices && cells->sums ? TAKE(cells) : NULL;
 }
 
 void cells_free(struct cells *cells)
 {
 	if (!cells)
 		return;
-	map_free(cells->series);
+	series_free(cells->series);
 	map_free(cells->lanes);
-	map_free(cells->pending);
-	map_free(cells->known);
+	slices_free(cells->slices);
+	sums_free(cells->sums);
 	free(cells);
 }
 
@@ -125,7 +116,7 @@ static size_t lane_key(char *out, size_t room, const char *rollout, const char *
 int cells_lane_set(struct cells *cells, const char *rollout, const char *class,
 		   const int64_t closed[static CELLS_MARKS], struct err *err)
 {
-	char key[KEY_ROOM];
+	char key[LANE_KEY_ROOM];
 	size_t len = lane_key(key, sizeof(key), rollout, class);
 	struct lane *old = map_get(cells->lanes, key, len);
 	struct lane *lane = calloc(1, sizeof(*lane));
@@ -140,156 +131,103 @@ int cells_lane_set(struct cells *cells, const char *rollout, const char *class,
 
 void cells_lane_end(struct cells *cells, const char *rollout, const char *class)
 {
-	char key[KEY_ROOM];
+	char key[LANE_KEY_ROOM];
 	size_t len = lane_key(key, sizeof(key), rollout, class);
 	map_remove(cells->lanes, key, len);
 }
 
-/* ---- series ---- */
-
-struct series_ref {
-	const struct report *report;
-	const struct report_entry *entry;
-	const char *kind;
-};
-
-static void forget_series(void *arg)
+static const struct lane *lane_find(const struct cells *cells, const char *rollout,
+				    const char *class)
 {
-	struct cells *cells = arg;
-	map_clear(cells->series);
-}
-
-static void keep_series(void *arg)
-{
-	(void)arg;
-}
-
-static void bind_series(struct stmt *q, const struct series_ref *ref, const char *metric)
-{
-	stmt_text(q, "$channel", ref->report->channel);
-	stmt_text(q, "$class", ref->report->class);
-	stmt_text(q, "$model", ref->entry->model);
-	stmt_text(q, "$rollout", ref->entry->rollout);
-	stmt_int(q, "$stage", ref->entry->stage);
-	stmt_text(q, "$arm", report_arm_names[ref->entry->arm]);
-	stmt_text(q, "$variant", ref->entry->variant);
-	stmt_text(q, "$kind", ref->kind);
-	stmt_text(q, "$metric", metric);
-}
-
-static int series_insert(struct db *db, const struct series_ref *ref, const char *metric,
-			 int64_t *ret_id, struct err *err)
-{
-	int64_t id;
-	if (db_meta_next(db, "series", &id, err))
-		return -1;
-	STMT(q, db, &cells_sql, Q_SERIES_PUT);
-	bind_series(q, ref, metric);
-	stmt_int(q, "$id", id);
-	if (stmt_run(q, err))
-		return -1;
-	*ret_id = id;
-	return 0;
-}
-
-static int series_load(struct cells *cells, struct db *db, const struct series_ref *ref,
-		       const char *metric, int64_t *ret_id, struct err *err)
-{
-	STMT(q, db, &cells_sql, Q_SERIES_GET);
-	bind_series(q, ref, metric);
-	int got = stmt_step(q, err);
-	if (got < 0)
-		return -1;
-	if (got) {
-		*ret_id = stmt_col_int(q, 0);
-		return 0;
-	}
-	if (series_insert(db, ref, metric, ret_id, err))
-		return -1;
-	return db_after_commit(db, keep_series, forget_series, cells, err);
-}
-
-static int series_id(struct cells *cells, struct db *db, const struct series_ref *ref,
-		     const char *metric, int64_t *ret_id, struct err *err)
-{
-	const struct report_entry *e = ref->entry;
-	char key[KEY_ROOM];
-	int len = snprintf(key, sizeof(key), "%s|%s|%s|%s|%u|%d|%s|%s|%s", ref->report->channel,
-			   ref->report->class, e->model, e->rollout, e->stage, (int)e->arm,
-			   e->variant, ref->kind, metric);
-	if (len < 0 || (size_t)len >= sizeof(key))
-		return err_set(err, ERR_INVALID, "the report's names are too long");
-	const int64_t *known = map_get(cells->series, key, (size_t)len);
-	if (known) {
-		*ret_id = *known;
-		return 0;
-	}
-	int64_t *id = malloc(sizeof(*id));
-	if (!id)
-		return err_nomem(err);
-	if (series_load(cells, db, ref, metric, id, err)) {
-		free(id);
-		return -1;
-	}
-	*ret_id = *id;
-	return map_put(cells->series, key, (size_t)len, id) ? err_nomem(err) : 0;
+	char key[LANE_KEY_ROOM];
+	return map_get(cells->lanes, key, lane_key(key, sizeof(key), rollout, class));
 }
 
 /* ---- adding ---- */
 
-/* One entry on its way into cells. */
+/* One report on its way into cells, an entry at a time. */
 struct adding {
 	struct cells *cells;
 	struct db *db;
 	struct series_ref ref;
+	struct group *group;	     /* ref's */
+	bool known;		     /* of the report: an entry of it had a group */
+	uint32_t slices[SLICE_WAYS]; /* of the report, once it is known */
 	int64_t at;
 	bool late;
 	struct err *err;
 };
 
-static struct sum *pending_sum(struct adding *add, int64_t series, int32_t bucket)
+static struct cell *sum_at(struct adding *add, int64_t series, int32_t bucket)
 {
 	const struct sum_key key = {add->at, series, add->late, bucket};
-	struct sum *sum = map_get(add->cells->pending, &key, sizeof(key));
-	if (sum)
-		return sum;
-	sum = calloc(1, sizeof(*sum));
-	if (!sum || map_put(add->cells->pending, &key, sizeof(key), sum))
-		return NULL;
+	struct cell *sum = sums_at(add->cells->sums, &key);
+	if (!sum)
+		err_nomem(add->err);
 	return sum;
 }
 
-static int add_cell(struct adding *add, const char *metric, const struct cell *more)
+static int add_cell(struct adding *add, unsigned slot, const struct cell *more)
 {
 	int64_t id;
-	if (series_id(add->cells, add->db, &add->ref, metric, &id, add->err))
+	if (series_id(add->cells->series, add->db, &add->ref, add->group, slot, &id, add->err))
 		return -1;
-	struct sum *sum = pending_sum(add, id, NO_BUCKET);
+	struct cell *sum = sum_at(add, id, SUM_NO_BUCKET);
 	if (!sum)
-		return err_nomem(add->err);
-	sum->cell.n += more->n;
-	sum->cell.k += more->k;
-	sum->cell.x += more->x;
-	sum->cell.total += more->total;
-	sum->cell.nn += more->nn;
-	sum->cell.kk += more->kk;
-	sum->cell.nk += more->nk;
+		return -1;
+	sum->n += more->n;
+	sum->k += more->k;
+	sum->x += more->x;
+	sum->total += more->total;
+	sum->nn += more->nn;
+	sum->kk += more->kk;
+	sum->nk += more->nk;
 	return 0;
 }
 
-static int add_buckets(struct adding *add, const char *metric, const uint32_t *counts,
-		       unsigned first, unsigned len)
+/* The same of the slices, a day at a time and late or not: they explain, and decide nothing.  Of the
+ * units only devices are counted so: a row more for each would cost the intake a quarter of its speed. */
+static int add_slices(struct adding *add, unsigned slot, const struct cell *more)
 {
-	int64_t id;
-	if (series_id(add->cells, add->db, &add->ref, metric, &id, add->err))
+	struct sum_key key = {.at = add->at - add->at % REPORT_DAY_S};
+	if (series_id(add->cells->series, add->db, &add->ref, add->group, slot, &key.series, add->err))
 		return -1;
-	for (unsigned i = 0; i < len; i++) {
-		if (!counts[i])
-			continue;
-		struct sum *sum = pending_sum(add, id, (int32_t)(first + i));
+	for (unsigned w = 0; w < SLICE_WAYS; w++) {
+		key.bucket = SUM_SLICE(add->slices[w]);
+		struct cell *sum = sums_at(add->cells->sums, &key);
 		if (!sum)
 			return err_nomem(add->err);
-		sum->cell.n += counts[i];
+		sum->n += more->n;
+		sum->k += more->k;
+		sum->nn += more->nn;
+	}
+	return 0;
+}
+
+static int add_sliced(struct adding *add, unsigned slot, const struct cell *more)
+{
+	return add_cell(add, slot, more) || add_slices(add, slot, more) ? -1 : 0;
+}
+
+/* A unit's own bucket, as a number of which means are taken. */
+static int slice_bucket(struct adding *add, unsigned slot, unsigned bucket)
+{
+	const struct cell one = {.n = 1, .k = bucket, .nn = (int64_t)bucket * bucket};
+	return add_slices(add, slot, &one);
+}
+
+static int add_buckets(struct adding *add, unsigned slot, const uint16_t *counts, unsigned first,
+		       unsigned len)
+{
+	int64_t id;
+	if (series_id(add->cells->series, add->db, &add->ref, add->group, slot, &id, add->err))
+		return -1;
+	for (unsigned i = 0; i < len; i++) {
+		struct cell *sum = counts[i] ? sum_at(add, id, (int32_t)(first + i)) : NULL;
+		if (sum)
+			sum->n += counts[i];
+		else if (counts[i])
+			return -1;
 	}
 	return 0;
 }
@@ -299,24 +237,32 @@ static int add_value(struct adding *add, const char *metric_name, int64_t value)
 	if (value < 0)
 		return 0;
 	const struct metric *metric = metric_find(metric_name);
-	const uint32_t one = 1;
-	return add_buckets(add, metric_name, &one, sketch_bucket(metric, value), 1);
+	const uint16_t one = 1;
+	return add_buckets(add, metric_index(metric), &one, sketch_bucket(metric, value), 1);
+}
+
+static int add_score(struct adding *add, int64_t per_mille)
+{
+	const struct cell score = {.n = 1, .x = per_mille, .nn = per_mille * per_mille};
+	const unsigned bucket = (unsigned)(per_mille / CELLS_PROBE_STEP);
+	const uint16_t one = 1;
+	if (per_mille < 0)
+		return 0;
+	if (add_cell(add, SLOT_PROBE, &score) || slice_bucket(add, SLOT_PROBE, bucket))
+		return -1;
+	return add_buckets(add, SLOT_PROBE, &one, bucket, 1);
 }
 
 static int add_outcome(struct adding *add)
 {
 	const struct report_entry *e = add->ref.entry;
-	char result[32];
-	snprintf(result, sizeof(result), "result.%s", report_result_names[e->result]);
-	if (add_cell(add, "outcome", &(struct cell){.n = 1}) ||
-	    add_cell(add, result, &(struct cell){.k = 1}) ||
+	const struct cell event = {.k = 1};
+	if (add_cell(add, SLOT_UNITS, &(struct cell){.n = 1}) ||
+	    add_cell(add, SLOT_RESULT + e->result, &event) ||
+	    (e->result != REPORT_OK && add_slices(add, SLOT_RESULT + e->result, &event)) ||
 	    add_value(add, "load_ms", e->load_ms) || add_value(add, "ttft_ms", e->ttft_ms))
 		return -1;
-	if (e->probe_pm >= 0 &&
-	    add_cell(add, "probe", &(struct cell){.n = 1, .x = e->probe_pm,
-						  .nn = e->probe_pm * e->probe_pm}))
-		return -1;
-	return 0;
+	return add_score(add, e->probe_pm);
 }
 
 /* A unit's counters: in a window or summary each is one indicator and a clipped count. */
@@ -329,7 +275,8 @@ static int add_unit_counts(struct adding *add)
 			continue;
 		const struct cell more = {
 			.k = 1, .x = c->n < CLIP_EVENTS ? c->n : CLIP_EVENTS, .total = c->n};
-		if (add_cell(add, metric_at(c->metric)->name, &more))
+		if (add_cell(add, c->metric, &more) ||
+		    (metric_at(c->metric)->higher_is_worse && add_slices(add, c->metric, &more)))
 			return -1;
 	}
 	return 0;
@@ -346,26 +293,26 @@ static int add_usage_counts(struct adding *add)
 		const int64_t hit = c->hit < e->used ? c->hit : e->used;
 		const struct cell more = {.n = e->used, .k = hit, .x = 1, .total = c->n,
 					  .kk = hit * hit, .nk = hit * e->used};
-		if (add_cell(add, metric_at(c->metric)->name, &more))
+		if (add_cell(add, c->metric, &more))
 			return -1;
 	}
 	return 0;
 }
 
-static int add_hists(struct adding *add, bool display)
+/* sliced: p95s are counted by slice too. */
+static int add_hists(struct adding *add, bool display, bool sliced)
 {
 	const struct report_entry *e = add->ref.entry;
 	for (unsigned i = 0; i < e->hist_len; i++) {
 		const struct report_hist *h = &e->hists[i];
-		const char *name = metric_at(h->metric)->name;
-		char own[64];
-		snprintf(own, sizeof(own), "%s.p95", name);
-		const uint32_t one = 1;
+		const uint16_t one = 1;
 		unsigned bucket;
-		if (display && add_buckets(add, name, h->counts, h->first, h->len))
+		if (display && add_buckets(add, h->metric, h->counts, h->first, h->len))
 			return -1;
-		if (!sketch_p95_bucket(h->counts, h->first, h->len, &bucket) &&
-		    add_buckets(add, own, &one, bucket, 1))
+		if (sketch_p95_bucket(h->counts, h->first, h->len, &bucket))
+			continue;
+		if (add_buckets(add, SLOT_P95 + h->metric, &one, bucket, 1) ||
+		    (sliced && slice_bucket(add, SLOT_P95 + h->metric, bucket)))
 			return -1;
 	}
 	return 0;
@@ -374,10 +321,13 @@ static int add_hists(struct adding *add, bool display)
 static int add_unit(struct adding *add)
 {
 	const bool window = add->ref.report->kind == REPORT_WINDOW;
-	const struct cell one = {.n = 1};
-	if (add_cell(add, add->ref.kind, &one) || add_unit_counts(add))
+	const struct cell one = {.n = 1}, device = {.n = 1, .x = 1};
+	if (add_cell(add, SLOT_UNITS, window ? &device : &one) || add_unit_counts(add))
 		return -1;
-	return add_hists(add, window);
+	/* Windows repeat a device, whose speed is its own: some of them tell a slice's mean as well. */
+	const unsigned one_of = add->ref.entry->arm == REPORT_ARM_CANDIDATE ? SLICED_CANDIDATES
+									      : SLICED_CONTROLS;
+	return add_hists(add, window, !window || add->ref.report->nonce[0] % one_of == 0);
 }
 
 static int add_usage(struct adding *add)
@@ -385,16 +335,18 @@ static int add_usage(struct adding *add)
 	const int64_t used = add->ref.entry->used;
 	const struct cell day = {
 		.n = 1, .k = add->ref.report->day_first, .x = used, .nn = used * used};
-	if (add_cell(add, "usage", &day) || add_usage_counts(add))
+	const struct cell devices = {.n = 1, .k = day.k};
+	if (add_cell(add, SLOT_UNITS, &day) || add_slices(add, SLOT_UNITS, &devices) ||
+	    add_usage_counts(add))
 		return -1;
-	return add_hists(add, true);
+	return add_hists(add, true, false);
 }
 
 static int add_entry(struct adding *add)
 {
 	switch (add->ref.report->kind) {
 	case REPORT_ENTER:
-		return add_cell(add, "enter", &(struct cell){.n = 1});
+		return add_sliced(add, SLOT_UNITS, &(struct cell){.n = 1});
 	case REPORT_OUTCOME:
 		return add_outcome(add);
 	case REPORT_USAGE:
@@ -404,90 +356,61 @@ static int add_entry(struct adding *add)
 	}
 }
 
-/* The outcome once more, at the slot in which its device entered: enters minus these are missing. */
+/* The outcome once more, at the slot in which its device entered: enters minus these are missing.
+ * Devices choose that slot, so it makes rows in a month alone; who is so late was missed long ago. */
 static int add_arrival(struct adding *add, const struct lane *lane)
 {
 	struct adding arrival = *add;
-	arrival.ref.kind = "arrived";
+	if (add->ref.entry->entered < add->at - ARRIVAL_S)
+		return 0;
+	arrival.ref.kind = KIND_ARRIVED;
 	arrival.at = add->ref.entry->entered;
 	arrival.late = lane && arrival.at < lane->closed[CELLS_MISSING];
-	return add_cell(&arrival, "outcome", &(struct cell){.n = 1});
-}
-
-/* ---- what may be spoken of ---- */
-
-typedef int known_query(struct db *db, const char *name, bool *ret_known, struct err *err);
-
-/* Whether the catalog has the name; what it has is asked once. */
-static int name_known(struct cells *cells, struct db *db, known_query *query, const char *what,
-		      const char *name, bool *ret_known, struct err *err)
-{
-	char key[KEY_ROOM];
-	const int len = snprintf(key, sizeof(key), "%s %s", what, name);
-	*ret_known = false;
-	if (len < 0 || (size_t)len >= sizeof(key))
-		return 0;
-	if (map_get(cells->known, key, (size_t)len)) {
-		*ret_known = true;
-		return 0;
-	}
-	if (query(db, name, ret_known, err))
+	if (series_group(add->cells->series, add->db, &arrival.ref, &arrival.group, add->err))
 		return -1;
-	return *ret_known && map_put(cells->known, key, (size_t)len, cells) ? err_nomem(err) : 0;
+	return arrival.group ? add_sliced(&arrival, SLOT_UNITS, &(struct cell){.n = 1}) : 0;
 }
 
-/* Strangers must not make series of names that nobody gave. */
-static int names_known(struct cells *cells, struct db *db, const struct report *report,
-		       const struct report_entry *e, bool *ret_known, struct err *err)
+/* A report has its slices once, however many models it tells of. */
+static int know_report(struct adding *add)
 {
-	const struct {
-		known_query *query;
-		const char *what, *name;
-	} names[] = {{catalog_channel_known, "channel", report->channel},
-		     {class_known, "class", report->class},
-		     {catalog_model_known, "model", e->model},
-		     {catalog_variant_known, "variant", e->variant}};
-	*ret_known = true;
-	for (unsigned i = 0; i < COUNT_OF(names) && *ret_known; i++)
-		if (names[i].name[0] && name_known(cells, db, names[i].query, names[i].what,
-						   names[i].name, ret_known, err))
-			return -1;
+	if (!add->known && slices_of(add->cells->slices, add->ref.report, add->slices, add->err))
+		return -1;
+	add->known = true;
 	return 0;
 }
 
-static int add_known_entry(struct cells *cells, struct db *db, const struct report *report,
-			   const struct report_entry *e, bool *ret_known, struct err *err)
+static int add_known_entry(struct adding *add)
 {
-	char key[KEY_ROOM];
-	const size_t len = lane_key(key, sizeof(key), e->rollout, report->class);
-	const struct lane *lane = map_get(cells->lanes, key, len);
-	struct adding add = {cells, db, {report, e, report_kind_names[report->kind]},
-			     report->at, false, err};
-	bool known;
-	if (report->kind != REPORT_USAGE && !lane)
+	const struct report *report = add->ref.report;
+	const struct lane *lane = NULL;
+	if (report->kind != REPORT_USAGE &&
+	    !(lane = lane_find(add->cells, add->ref.entry->rollout, report->class)))
 		return 0;
-	if (names_known(cells, db, report, e, &known, err))
+	if (series_group(add->cells->series, add->db, &add->ref, &add->group, add->err))
 		return -1;
-	if (!known)
+	if (!add->group)
 		return 0;
-	if (lane)
-		add.late = report->at < lane->closed[cells_mark_of(report->kind)];
-	if (add_entry(&add))
+	if (know_report(add))
 		return -1;
-	if (report->kind == REPORT_OUTCOME && add_arrival(&add, lane))
+	add->late = lane && report->at < lane->closed[cells_mark_of(report->kind)];
+	if (add_entry(add))
 		return -1;
-	*ret_known = true;
-	return 0;
+	return report->kind == REPORT_OUTCOME ? add_arrival(add, lane) : 0;
 }
 
 int cells_add(struct cells *cells, struct db *db, const struct report *report, bool *ret_known,
 	      struct err *err)
 {
-	bool known = false;
-	for (unsigned i = 0; i < report->entry_len; i++)
-		if (add_known_entry(cells, db, report, &report->entries[i], &known, err))
+	struct adding add = {.cells = cells, .db = db, .at = report->at, .err = err};
+	if (sums_count(cells->sums) >= SUMS_MAX && cells_flush(cells, db, err))
+		return -1;
+	for (unsigned i = 0; i < report->entry_len; i++) {
+		add.ref = (struct series_ref){report, &report->entries[i], report->kind};
+		if (add_known_entry(&add))
 			return -1;
-	*ret_known = known;
+	}
+	*ret_known = add.known;
 	return 0;
 }
 
@@ -521,33 +444,59 @@ static int write_bucket(struct db *db, const struct sum_key *key, int64_t n, str
 	return stmt_run(q, err);
 }
 
-static int write_pending(struct cells *cells, struct db *db, struct err *err)
+static int write_slice(struct db *db, const struct sum_key *key, const struct slice *slice,
+		       const struct cell *cell, struct err *err)
 {
-	size_t at = 0, len;
-	const void *bytes;
-	void *value;
-	while (map_next(cells->pending, &at, &bytes, &len, &value)) {
-		struct sum_key key;
-		memcpy(&key, bytes, sizeof(key));
-		const struct cell *cell = &((const struct sum *)value)->cell;
-		if (key.bucket == NO_BUCKET ? write_cell(db, &key, cell, err)
-					    : write_bucket(db, &key, cell->n, err))
+	STMT(q, db, &cells_sql, Q_SLICE_ADD);
+	stmt_int(q, "$series", key->series);
+	stmt_int(q, "$at", key->at);
+	stmt_int(q, "$what", slice->what);
+	stmt_text(q, "$value", slice->value);
+	stmt_int(q, "$n", cell->n);
+	stmt_int(q, "$k", cell->k);
+	stmt_int(q, "$nn", cell->nn);
+	return stmt_run(q, err);
+}
+
+static int write_sum(const struct cells *cells, struct db *db, const struct sum *sum, struct err *err)
+{
+	const struct sum_key *key = &sum->key;
+	if (key->bucket == SUM_NO_BUCKET)
+		return write_cell(db, key, &sum->cell, err);
+	if (key->bucket > SUM_NO_BUCKET)
+		return write_bucket(db, key, sum->cell.n, err);
+	const struct slice *slice = slices_at(cells->slices, SUM_SLICE_NUMBER(key->bucket));
+	return write_slice(db, key, slice, &sum->cell, err);
+}
+
+static int write_all(const struct cells *cells, struct db *db, struct err *err)
+{
+	const size_t count = sums_count(cells->sums);
+	const struct sum *sums = sums_sorted(cells->sums);
+	for (const struct sum *sum = sums; sum < sums + count; sum++)
+		if (write_sum(cells, db, sum, err))
 			return -1;
-	}
 	return 0;
+}
+
+/* Whether they were written or not, sums begin anew. */
+static void clear(struct cells *cells)
+{
+	sums_clear(cells->sums);
+	slices_renumber(cells->slices);
 }
 
 int cells_flush(struct cells *cells, struct db *db, struct err *err)
 {
-	int bad = write_pending(cells, db, err);
-	map_clear(cells->pending);
+	const int bad = write_all(cells, db, err);
+	clear(cells);
 	return bad;
 }
 
 void cells_undo(struct cells *cells)
 {
-	map_clear(cells->pending);
-	map_clear(cells->series);
+	clear(cells);
+	series_forget(cells->series);
 }
 
 /* ---- forgetting ---- */
@@ -564,10 +513,13 @@ static int expire(struct db *db, unsigned id, int64_t before, int64_t limit, int
 int cells_expire(struct db *db, int64_t before, int64_t limit, int64_t *ret_deleted,
 		 struct err *err)
 {
-	int64_t cells_gone, buckets_gone;
-	if (expire(db, Q_EXPIRE_CELLS, before, limit, &cells_gone, err) ||
-	    expire(db, Q_EXPIRE_BUCKETS, before, limit, &buckets_gone, err))
-		return -1;
-	*ret_deleted = cells_gone + buckets_gone;
+	int64_t all = 0;
+	for (unsigned id = Q_EXPIRE_CELLS; id <= Q_EXPIRE_DAYS; id++) {
+		int64_t gone;
+		if (expire(db, id, before, limit, &gone, err))
+			return -1;
+		all += gone;
+	}
+	*ret_deleted = all;
 	return 0;
 }

@@ -70,6 +70,8 @@ void gate_bet_values(struct gate_bet *bet, double mu, double var, const double *
 double gate_bet_log_e(const struct gate_bet *bet);
 /* As if the f most telling candidate units of any stratum had not been sent. */
 double gate_bet_log_e_robust(const struct gate_bet *bet, double f);
+/* The log capital of each bet, less f units: what gate_pool() sums. */
+void gate_bet_capital(const struct gate_bet *bet, double f, double ret[GATE_BETS]);
 
 /* log of the mean of exp(log_w[j]). */
 double gate_log_mean(const double *log_w, unsigned count);
@@ -82,6 +84,30 @@ double gate_tail(const double *counts, unsigned len, unsigned from);
 /* Buckets by which a candidate may be slower: margin as a ratio of gamma; up (rollback) or down
  * (promotion), both conservative. */
 unsigned gate_shift(double margin, double gamma, enum gate_direction direction);
+
+/* A histogram metric from five sides: exceedance of control's p50, p90, p95 and p99 by a candidate
+ * that may be shift buckets slower, and the mean of the bucket index.  All five test the same null,
+ * "at most shift buckets slower in distribution", so their average is an e-value too; it sees a
+ * shift of everything and a longer tail.  For rollback. */
+#define GATE_QUANTILES 4
+#define GATE_VIEWS (GATE_QUANTILES + 1)
+#define GATE_SPAN 128 /* buckets of the mean at most; what lies beyond counts in its ends */
+struct gate_views {
+	unsigned shift, edge[GATE_QUANTILES];
+	unsigned low, span; /* of the mean */
+	struct gate_mean mean[GATE_VIEWS]; /* the last of each is the mean of the index */
+	struct gate_bet bet[GATE_VIEWS];
+};
+/* Edges from a baseline with at least one count, frozen from then on; n0: its weight as a guess of
+ * control. */
+void gate_views_init(struct gate_views *views, const double *baseline, unsigned len,
+		     unsigned shift, double n0);
+/* One stratum; both histograms are divided by phi. */
+void gate_views_add(struct gate_views *views, const double *t, const double *c, unsigned len,
+		    double phi);
+double gate_views_log_e(const struct gate_views *views, double f); /* less f units; 0: plain */
+void gate_views_capital(const struct gate_views *views, double f,
+			double ret[GATE_VIEWS * GATE_BETS]);
 
 /* ---- engine R ---- */
 struct gate_rate {
@@ -119,13 +145,21 @@ struct gate_clusters { /* over devices: N windows, K of them with the event */
 	double n, k, nn, kk, nk;
 };
 double gate_phi(const struct gate_clusters *clusters); /* at least 1 */
+/* Counts of units that say as little as 1/phi of independent ones. */
+struct gate_counts gate_deflate(const struct gate_counts *counts, double phi);
 
 /* ---- combining ---- */
 /* log of the weighted mean of exp(log_e[i]); weights need not sum to 1. */
 double gate_weighted_mean(const double *log_e, const double *weight, unsigned count);
 /* Closed test: adjusted log e-values, never weaker than weighted Bonferroni.  ret may be log_e. */
-#define GATE_FAMILY_MAX 4096
+#define GATE_FAMILY_MAX 131072
 int gate_closed(const double *log_e, const double *weight, unsigned count, double *ret) CHECKED;
+/* Pooled evidence: lanes rows of count log capitals each, summed over the lanes without the largest
+ * `without` of each column: log E against "no more than `without` lanes are at fault", given
+ * independent lanes (the least over every choice of lanes left out is at least this).  -1 without
+ * memory or when no lane is left. */
+int gate_pool(const double *capital, unsigned lanes, unsigned count, unsigned without,
+	      double *ret_log_e) CHECKED;
 /* e-BH at level alpha: ret_rejected[i].  -1 when count exceeds GATE_FAMILY_MAX or without memory. */
 int gate_ebh(const double *log_e, unsigned count, double alpha, bool *ret_rejected) CHECKED;
 

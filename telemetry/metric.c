@@ -33,12 +33,18 @@ static const struct metric metrics[] = {
 };
 /* clang-format on */
 
-const struct metric *metric_find(const char *name)
+const struct metric *metric_find_span(const char *name, size_t len)
 {
-	for (unsigned i = 0; i < COUNT_OF(metrics); i++)
-		if (!strcmp(metrics[i].name, name))
+	for (unsigned i = 0; len && i < COUNT_OF(metrics); i++)
+		if (metrics[i].name[0] == name[0] && !strncmp(metrics[i].name, name, len) &&
+		    !metrics[i].name[len])
 			return &metrics[i];
 	return NULL;
+}
+
+const struct metric *metric_find(const char *name)
+{
+	return metric_find_span(name, strlen(name));
 }
 
 unsigned metric_count(void)

@@ -22,6 +22,7 @@ struct metric {
 
 /* NULL for an unknown name. */
 const struct metric *metric_find(const char *name);
+const struct metric *metric_find_span(const char *name, size_t len);
 unsigned metric_count(void);
 const struct metric *metric_at(unsigned index); /* index < metric_count() */
 unsigned metric_index(const struct metric *metric);

@@ -10,7 +10,6 @@
 #ifndef TELEMETRY_REPORT_H
 #define TELEMETRY_REPORT_H
 
-#include "base/arena.h"
 #include "base/cc.h"
 #include "base/err.h"
 
@@ -26,7 +25,6 @@
 #define REPORT_SLOT_S 600
 #define REPORT_DAY_S 86400
 #define REPORT_NONCE_LEN 16
-#define REPORT_ARENA_BYTES (96 * 1024)
 
 enum report_kind {
 	REPORT_ENTER,
@@ -54,15 +52,15 @@ extern const char *const report_result_names[REPORT_RESULTS];
 extern const char *const report_arm_names[3]; /* "", "candidate", "control" */
 
 struct report_count {
-	unsigned metric; /* index into the metric table */
-	uint32_t n;	 /* events, clipped at REPORT_MAX_COUNT */
-	uint32_t hit;	 /* windows with any (summary, usage), else 0 */
+	uint8_t metric; /* index into the metric table */
+	uint16_t n;	/* events, clipped at REPORT_MAX_COUNT */
+	uint16_t hit;	/* windows with any (summary, usage), else 0 */
 };
 struct report_hist {
-	unsigned metric;
-	unsigned first;	      /* index of counts[0] */
-	unsigned len;	      /* buckets */
-	const uint32_t *counts; /* each clipped at REPORT_MAX_COUNT; the arena's */
+	uint8_t metric;
+	uint16_t first;		/* index of counts[0] */
+	uint16_t len;		/* buckets */
+	const uint16_t *counts; /* each clipped at REPORT_MAX_COUNT */
 };
 struct report_entry {
 	const char *model;
@@ -92,12 +90,17 @@ struct report {
 	struct report_entry entries[REPORT_MAX_ENTRIES];
 };
 
-/* Read one report of len bytes at own time now.  Everything it points to lives in arena (at least
- * REPORT_ARENA_BYTES).  ERR_INVALID names the field; ERR_TOO_LARGE for limits; a report about the
- * future (beyond 10 minutes) or older than REPORT_MAX_AGE_S is ERR_INVALID too.
- * Unknown metrics and members are dropped and counted, not refused. */
-int report_parse(const char *bytes, size_t len, int64_t now, struct arena *arena,
-		 struct report **ret_report, struct err *err) CHECKED;
+/* Read one report of len bytes at own time now, in one pass and in place: the bytes are changed, and
+ * what the report points to lies in them.  Nothing is allocated; time and stack are bounded by len.
+ * ERR_INVALID names the field; ERR_TOO_LARGE for limits, those of scan.h among them; a report about
+ * the future (beyond 10 minutes) or older than REPORT_MAX_AGE_S is ERR_INVALID too.
+ * Unknown metrics and members are dropped and counted, not refused.  *ret_report is undefined after
+ * a failure. */
+int report_read(char *bytes, size_t len, int64_t now, struct report *ret_report,
+		struct err *err) CHECKED;
+
+/* Bytes of a report without the entries that it does not have: a copy of so many is whole. */
+size_t report_size(const struct report *report);
 
 /* When its nonce may be forgotten: no later copy of it would be accepted any more. */
 int64_t report_nonce_expiry(const struct report *report);

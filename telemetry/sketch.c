@@ -55,12 +55,19 @@ int sketch_quantile(const uint64_t *counts, unsigned first, unsigned len, double
 	return -1;
 }
 
-int sketch_p95_bucket(const uint32_t *counts, unsigned first, unsigned len, unsigned *ret_bucket)
+int sketch_p95_bucket(const uint16_t *counts, unsigned first, unsigned len, unsigned *ret_bucket)
 {
-	uint64_t wide[SKETCH_BUCKETS];
-	if (len > SKETCH_BUCKETS)
-		return -1;
+	uint32_t all = 0, below = 0;
 	for (unsigned i = 0; i < len; i++)
-		wide[i] = counts[i];
-	return sketch_quantile(wide, first, len, P95, ret_bucket);
+		all += counts[i];
+	if (!all)
+		return -1;
+	for (unsigned i = 0; i < len; i++) {
+		below += counts[i];
+		if ((uint64_t)below * 100 >= (uint64_t)all * 95) {
+			*ret_bucket = first + i;
+			return 0;
+		}
+	}
+	return -1;
 }

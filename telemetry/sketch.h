@@ -25,10 +25,10 @@ int64_t sketch_upper(unsigned bucket);
 double sketch_middle(unsigned bucket);
 
 /* First bucket at which at least share of all counts lie at or below.  -1 when there are none.
- * counts[i] belongs to bucket first + i. */
+ * counts[i] belongs to bucket first + i.  The second: of one report, share 95 %. */
 int sketch_quantile(const uint64_t *counts, unsigned first, unsigned len, double share,
 		    unsigned *ret_bucket) CHECKED;
-int sketch_p95_bucket(const uint32_t *counts, unsigned first, unsigned len,
+int sketch_p95_bucket(const uint16_t *counts, unsigned first, unsigned len,
 		      unsigned *ret_bucket) CHECKED;
 
 #endif
