@@ -10,7 +10,6 @@
 #define DAYS 14
 #define DAY_S 86400
 #define BURN_IN 300
-#define TAIL_SHARE 0.05
 
 struct usage {
 	struct db *db;
@@ -54,20 +53,36 @@ static int add_counters(struct usage *u, json_t *baseline)
 	return 0;
 }
 
-/* Where stable's p95 lies, once enough device-days told theirs. */
-static int add_edge(struct usage *u, json_t *baseline)
+/* How stable's device-days are spread, where enough of them told. */
+static int add_hist(struct usage *u, const char *metric, json_t *hists)
 {
-	uint64_t counts[SKETCH_BUCKETS] = {0};
-	double shares[SKETCH_BUCKETS];
-	u->key.metric = "ttft_ms.p95";
+	uint64_t counts[SKETCH_BUCKETS] = {0}, all = 0;
+	unsigned first = SKETCH_BUCKETS, end = 0;
+	u->key.metric = metric;
 	if (cells_read_buckets(u->db, &u->key, u->from, u->to, counts, SKETCH_BUCKETS, u->err))
 		return -1;
-	for (unsigned b = 0; b < SKETCH_BUCKETS; b++)
-		shares[b] = (double)counts[b];
-	if (gate_tail(shares, SKETCH_BUCKETS, 0) < BURN_IN)
+	for (unsigned b = 0; b < SKETCH_BUCKETS; b++) {
+		all += counts[b];
+		if (counts[b]) {
+			first = first < b ? first : b;
+			end = b + 1;
+		}
+	}
+	if (all < BURN_IN)
 		return 0;
-	const json_int_t edge = gate_edge(shares, SKETCH_BUCKETS, TAIL_SHARE);
-	return json_object_set_new(baseline, "edge", json_integer(edge)) ? err_nomem(u->err) : 0;
+	json_t *list = json_array();
+	for (unsigned b = first; b < end; b++)
+		json_array_append_new(list, json_integer((json_int_t)counts[b]));
+	json_t *h = json_pack("{s:I, s:o}", "o", (json_int_t)first, "c", list);
+	return json_object_set_new(hists, metric, h) ? err_nomem(u->err) : 0;
+}
+
+static int add_hists(struct usage *u, json_t *baseline)
+{
+	json_t *hists = json_object();
+	if (json_object_set_new(baseline, "h", hists))
+		return err_nomem(u->err);
+	return add_hist(u, policy_hists[HIST_TTFT].metric, hists); /* the strict guard's */
 }
 
 static int fill(struct usage *u, json_t *baseline)
@@ -79,7 +94,7 @@ static int fill(struct usage *u, json_t *baseline)
 	const double per_device = (double)u->all.nn / (double)u->all.x;
 	if (json_object_set_new(baseline, "windows_per_device", json_real(per_device)))
 		return err_nomem(u->err);
-	return add_counters(u, baseline) || add_edge(u, baseline) ? -1 : 0;
+	return add_counters(u, baseline) || add_hists(u, baseline) ? -1 : 0;
 }
 
 int evidence_baseline(struct db *db, const char *channel, const char *class, const char *model,

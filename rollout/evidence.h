@@ -13,6 +13,7 @@
 #include "rollout/stage.h"
 #include "store/db.h"
 #include "telemetry/gate.h"
+#include "telemetry/span.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -29,21 +30,29 @@ struct evidence_stage {
 	int64_t last_entered;		  /* start of the last slot with an enter; 0: none */
 	double srm_log_e;
 };
+struct evidence_bounds { /* of the ratio of rates: a confidence sequence, 95 % in all */
+	bool has_lower, has_upper;
+	double lower, upper;
+};
 struct evidence_gate {
 	const struct policy_gate *gate;
-	struct gate_counts total;
+	struct gate_counts total; /* units as reported; of views: at and above control's p95 */
+	double phi;		  /* by which they are deflated */
 	double log_e;
-	bool has_lower, has_upper;
-	double lower, upper; /* of the ratio of rates, 95 % in all */
+	struct evidence_bounds bounds;
 };
 struct evidence_guard {
 	const struct policy_guard *guard;
 	struct gate_counts total;
-	double log_e;	  /* at the current stage's margin */
-	bool not_reported; /* no unit of control has this metric: nothing to compare */
+	double log_e;	   /* at the stage's margin */
+	double rho, delta; /* the margin */
+	struct evidence_bounds bounds;
+	bool not_reported; /* see evidence_guard_silent() */
 };
 
 struct evidence;
+struct stratum; /* see evidence_internal.h */
+struct outages; /* rollout/outages.h */
 
 /* lane, policy and slices are copied.  ERR_CORRUPT for a baseline that cannot be read. */
 int evidence_new(struct evidence **ret_evidence, const struct lane *lane,
@@ -51,14 +60,35 @@ int evidence_new(struct evidence **ret_evidence, const struct lane *lane,
 void evidence_free(struct evidence *evidence); /* NULL is fine */
 DEFINE_AUTO(struct evidence, evidence_free)
 
-/* Take in what closed since the last call: lane->closed must not go back. */
-int evidence_update(struct evidence *evidence, struct db *db, const struct lane *lane,
-		    struct err *err) CHECKED;
+/* Where closed cells are read. */
+struct evidence_source {
+	struct db *db;
+	/* What closed in all lanes at once, of each mark: what it covers is not asked of db.  NULL: none. */
+	const struct span *spans[CELLS_MARKS];
+	const struct outages *down; /* when nobody could report; NULL: never */
+	struct stratum *strata; /* the policy's stages of them, all zero; NULL: made for the call */
+};
+/* Which histograms are read when the mark moves, into an order without any. */
+void evidence_hists(enum cells_mark mark, struct span_order *order);
+/* Take in what closed since the last call, if anything did: lane->closed must not go back. */
+int evidence_update(struct evidence *evidence, const struct evidence_source *source,
+		    const struct lane *lane, bool *ret_news, struct err *err) CHECKED;
+const char *evidence_class(const struct evidence *evidence);
 
 void evidence_stage(const struct evidence *evidence, unsigned stage,
 		    struct evidence_stage *ret_stage); /* stage 1.. */
-void evidence_gate(const struct evidence *evidence, unsigned gate,
-		   struct evidence_gate *ret_gate); /* < policy_gate_count */
+/* gate < policy_gate_count.  robust: as if the most telling candidate units, two or one in a
+ * thousand, had not been sent; for reports that nobody vouches for. */
+double evidence_log_e(const struct evidence *evidence, unsigned gate, bool robust);
+void evidence_gate(const struct evidence *evidence, unsigned gate, bool robust,
+		   struct evidence_gate *ret_gate);
+/* The log capital of a gate's bets, for gate_pool(); how many. */
+#define EVIDENCE_CAPITAL (GATE_VIEWS * GATE_BETS)
+unsigned evidence_capital(const struct evidence *evidence, unsigned gate, bool robust,
+			  double ret[EVIDENCE_CAPITAL]);
+double evidence_guard_log_e(const struct evidence *evidence, unsigned guard, unsigned stage);
+/* Nobody reports the metric, though enough devices were summed up: nothing to compare. */
+bool evidence_guard_silent(const struct evidence *evidence, unsigned guard, unsigned stage);
 void evidence_guard(const struct evidence *evidence, unsigned guard, unsigned stage,
 		    struct evidence_guard *ret_guard); /* < policy_guard_count */
 /* Consecutive closed windows, up to the newest, in which devices that should report did not. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define LANES_MAX 16384 /* lanes read at once */
+#define CHANGES "lanes" /* in meta: counts what is written of lanes, but their watermarks */
 
 const char *const lane_state_names[LANE_STATES] = {
 	[LANE_RUNNING] = "running",	    [LANE_HOLDING] = "holding",
@@ -21,9 +22,12 @@ enum {
 	Q_LANE_GET,
 	Q_LANE_OF,
 	Q_LANE_ACTIVE,
+	Q_LANE_GROUP,
+	Q_LANE_ANY,
 	Q_LANE_PUT,
 	Q_LANE_BUSY,
 	Q_LANE_WAS,
+	Q_LANE_LAST,
 	Q_LANE_SET,
 	Q_LANE_CLOSE,
 	Q_COUNT
@@ -33,7 +37,7 @@ enum {
 #define LANE_COLUMNS                                                                               \
 	"rollout, class, channel, model, release, state, stage, since, started, reason, stable,"   \
 	" salt, baseline, class_settings, closed_slot, closed_window, closed_summary,"             \
-	" closed_missing, version"
+	" closed_missing, version, lead"
 
 /* clang-format off */
 static const char *const sql[Q_COUNT] = {
@@ -53,16 +57,28 @@ static const char *const sql[Q_COUNT] = {
 	[Q_LANE_ACTIVE] =
 		"SELECT " LANE_COLUMNS " FROM lanes WHERE state IN ('running', 'holding')"
 		" ORDER BY rollout, class",
+	[Q_LANE_GROUP] =
+		"SELECT " LANE_COLUMNS " FROM lanes WHERE rollout = $rollout AND lead = $lead"
+		" ORDER BY class",
+	[Q_LANE_ANY] =
+		/* Plus: or SQLite goes through the lanes of that state of all rollouts there were. */
+		"SELECT EXISTS (SELECT 1 FROM lanes WHERE rollout = $rollout"
+		" AND +state IN ('running', 'holding')),"
+		" EXISTS (SELECT 1 FROM lanes WHERE rollout = $rollout AND +state = 'complete')",
 	[Q_LANE_PUT] =
 		"INSERT INTO lanes (" LANE_COLUMNS ") VALUES ($rollout, $class, $channel, $model,"
 		" $release, $state, $stage, $since, $started, $reason, $stable, $salt, $baseline,"
-		" $settings, $slot, $window, $summary, $missing, 1)",
+		" $settings, $slot, $window, $summary, $missing, 1, $lead)",
 	[Q_LANE_BUSY] =
 		"SELECT rollout FROM lanes WHERE state IN ('running', 'holding')"
 		" AND channel = $channel AND class = $class AND model = $model",
 	[Q_LANE_WAS] =
 		"SELECT 1 FROM lanes WHERE state = 'rolled_back' AND channel = $channel"
 		" AND class = $class AND model = $model AND release = $release LIMIT 1",
+	[Q_LANE_LAST] =
+		"SELECT state FROM lanes WHERE channel = $channel AND class = $class"
+		" AND model = $model AND release = $release AND state <> 'skipped'"
+		" ORDER BY started DESC, length(rollout) DESC, rollout DESC LIMIT 1",
 	[Q_LANE_SET] =
 		"UPDATE lanes SET state = $state, stage = $stage, since = $since, reason = $reason,"
 		" version = version + 1"
@@ -206,14 +222,14 @@ static int lane_row(struct stmt *q, struct arena *arena, struct lane *lane, stru
 		.stage = (unsigned)stmt_col_int(q, 6), .since = stmt_col_int(q, 7),
 		.started = stmt_col_int(q, 8), .reason = keep(arena, q, 9),
 		.stable = keep(arena, q, 10), .salt = keep(arena, q, 11),
-		.baseline = keep(arena, q, 12),
+		.baseline = keep(arena, q, 12), .lead = keep(arena, q, 19),
 		.closed = {[CELLS_SLOT] = stmt_col_int(q, 14),
 			   [CELLS_WINDOW] = stmt_col_int(q, 15),
 			   [CELLS_SUMMARY] = stmt_col_int(q, 16),
 			   [CELLS_MISSING] = stmt_col_int(q, 17)},
 		.version = stmt_col_int(q, 18)};
 	if (!lane->rollout || !lane->class || !lane->channel || !lane->model || !lane->release ||
-	    !lane->reason || !lane->stable || !lane->salt || !lane->baseline)
+	    !lane->reason || !lane->stable || !lane->salt || !lane->baseline || !lane->lead)
 		return err_nomem(err);
 	if (state < 0)
 		return err_set(err, ERR_CORRUPT, "lane %s/%s: unknown state", lane->rollout,
@@ -250,15 +266,12 @@ static struct lane *lanes_grow(struct arena *arena, struct lane *lanes, unsigned
 	return more;
 }
 
-int lane_list(struct db *db, const char *rollout, struct arena *arena, struct lane **ret_lanes,
-	      unsigned *ret_count, struct err *err)
+static int lane_rows(struct stmt *q, struct arena *arena, struct lane **ret_lanes,
+		     unsigned *ret_count, struct err *err)
 {
 	struct lane *lanes = NULL;
 	unsigned count = 0, room = 0;
 	int got;
-	STMT(q, db, &lane_sql, rollout ? Q_LANE_OF : Q_LANE_ACTIVE);
-	if (rollout)
-		stmt_text(q, "$rollout", rollout);
 	while ((got = stmt_step(q, err)) > 0) {
 		lanes = lanes_grow(arena, lanes, count, &room);
 		if (!lanes || count == LANES_MAX)
@@ -272,6 +285,86 @@ int lane_list(struct db *db, const char *rollout, struct arena *arena, struct la
 	*ret_lanes = lanes;
 	*ret_count = count;
 	return 0;
+}
+
+int lane_list(struct db *db, const char *rollout, struct arena *arena, struct lane **ret_lanes,
+	      unsigned *ret_count, struct err *err)
+{
+	STMT(q, db, &lane_sql, rollout ? Q_LANE_OF : Q_LANE_ACTIVE);
+	if (rollout)
+		stmt_text(q, "$rollout", rollout);
+	return lane_rows(q, arena, ret_lanes, ret_count, err);
+}
+
+int lane_changes(struct db *db, int64_t *ret_changes, struct err *err)
+{
+	char text[32];
+	if (db_meta_get(db, CHANGES, text, sizeof(text), err)) {
+		if (err->status != ERR_NOT_FOUND)
+			return -1;
+		strcpy(text, "0");
+	}
+	*ret_changes = strtoll(text, NULL, 10);
+	return 0;
+}
+
+static int count_change(struct db *db, struct err *err)
+{
+	int64_t number;
+	return db_meta_next(db, CHANGES, &number, err);
+}
+
+int lane_group(struct db *db, const char *rollout, const char *lead, struct arena *arena,
+	       struct lane **ret_lanes, unsigned *ret_count, struct err *err)
+{
+	STMT(q, db, &lane_sql, Q_LANE_GROUP);
+	stmt_text(q, "$rollout", rollout);
+	stmt_text(q, "$lead", lead);
+	return lane_rows(q, arena, ret_lanes, ret_count, err);
+}
+
+int lane_any(struct db *db, const char *rollout, bool *ret_active, bool *ret_complete,
+	     struct err *err)
+{
+	STMT(q, db, &lane_sql, Q_LANE_ANY);
+	stmt_text(q, "$rollout", rollout);
+	if (stmt_step(q, err) < 0)
+		return -1;
+	*ret_active = stmt_col_int(q, 0) != 0;
+	*ret_complete = stmt_col_int(q, 1) != 0;
+	return 0;
+}
+
+static bool grouped(const struct lane *lane)
+{
+	return lane->lead && *lane->lead;
+}
+
+bool lane_leads(const struct lane *lane)
+{
+	return !grouped(lane) || !strcmp(lane->lead, lane->class);
+}
+
+unsigned lane_leaders(const struct lane *lanes, unsigned count)
+{
+	unsigned leaders = 0;
+	for (unsigned i = 0; i < count; i++)
+		leaders += lane_leads(&lanes[i]);
+	return leaders;
+}
+
+bool lane_same_group(const struct lane *a, const struct lane *b)
+{
+	return grouped(a) && grouped(b) && !strcmp(a->rollout, b->rollout) &&
+	       !strcmp(a->lead, b->lead);
+}
+
+bool lane_repeats(const struct lane *lanes, unsigned index)
+{
+	for (unsigned i = 0; i < index; i++)
+		if (lane_same_group(&lanes[i], &lanes[index]))
+			return true;
+	return false;
 }
 
 static void bind_closed(struct stmt *q, const struct lane *lane)
@@ -308,9 +401,10 @@ int lane_insert(struct db *db, const struct lane *lane, struct err *err)
 	stmt_text(q, "$stable", lane->stable);
 	stmt_text(q, "$salt", lane->salt);
 	stmt_text(q, "$baseline", lane->baseline);
+	stmt_text(q, "$lead", lane->lead ? lane->lead : "");
 	stmt_text(q, "$settings", text);
 	free(text);
-	return stmt_run(q, err);
+	return stmt_run(q, err) || count_change(db, err) ? -1 : 0;
 }
 
 int lane_busy(struct db *db, const char *channel, const char *class, const char *model,
@@ -347,6 +441,25 @@ int lane_was_rolled_back(struct db *db, const char *channel, const char *class, 
 	return 0;
 }
 
+int lane_last(struct db *db, const char *channel, const char *class, const char *model,
+	      const char *release, bool *ret_was, enum lane_state *ret_state, struct err *err)
+{
+	STMT(q, db, &lane_sql, Q_LANE_LAST);
+	stmt_text(q, "$channel", channel);
+	stmt_text(q, "$class", class);
+	stmt_text(q, "$model", model);
+	stmt_text(q, "$release", release);
+	int got = stmt_step(q, err);
+	if (got < 0)
+		return -1;
+	const int state = got ? state_of(stmt_col_text(q, 0)) : LANE_SKIPPED;
+	if (state < 0)
+		return err_set(err, ERR_CORRUPT, "a lane of class %s: unknown state", class);
+	*ret_was = got;
+	*ret_state = (enum lane_state)state;
+	return 0;
+}
+
 int lane_update(struct db *db, struct lane *lane, struct err *err)
 {
 	int64_t changed;
@@ -360,7 +473,7 @@ int lane_update(struct db *db, struct lane *lane, struct err *err)
 			       "lane %s/%s has just been changed by somebody else; look again",
 			       lane->rollout, lane->class);
 	lane->version++;
-	return 0;
+	return count_change(db, err);
 }
 
 int lane_close(struct db *db, const struct lane *lane, struct err *err)

@@ -1,4 +1,4 @@
-#include "rollout/policy.h"
+#include "rollout/policy_internal.h"
 
 #include "base/json.h"
 
@@ -6,34 +6,6 @@
 #include <string.h>
 
 #define DAY_S 86400
-
-/* clang-format off */
-const struct policy_gate policy_gates[] = {
-	{"outcome.load",	  GATE_OUTCOME, "result.load",	1.05, 0.002, 0, "cannot load the model"},
-	{"outcome.oom",		  GATE_OUTCOME, "result.oom",	1.05, 0.002, 0, "run out of memory loading it"},
-	{"outcome.crash",	  GATE_OUTCOME, "result.crash",	1.05, 0.002, 0, "crash on the first load"},
-	{"outcome.probe",	  GATE_OUTCOME, "result.probe",	1.05, 0.002, 0, "fail the probe prompts"},
-	{"missing",		  GATE_MISSING, "missing",	1.25, 0.02,  0, "fall silent after entering"},
-	{"window.crash",	  GATE_WINDOW,	"crash",	1.05, 0.0002, 0, "crash in use"},
-	{"window.err.oom",	  GATE_WINDOW,	"err.oom",	1.05, 0.0002, 0, "run out of memory in use"},
-	{"window.err.load",	  GATE_WINDOW,	"err.load",	1.05, 0.0002, 0, "fail to load in use"},
-	{"window.err.timeout",	  GATE_WINDOW,	"err.timeout",	1.05, 0.002, 0, "time out"},
-	{"window.fallback.cloud", GATE_WINDOW,	"fallback.cloud", 1.1, 0.005, 0, "fall back to the cloud"},
-	{"window.thermal.severe", GATE_WINDOW,	"thermal.severe", 1.1, 0.002, 0, "run hot"},
-	{"window.thumb.down",	  GATE_WINDOW,	"thumb.down",	1.1, 0.002, 0, "get a thumbs-down"},
-	{"window.ttft_ms.p95",	  GATE_WINDOW_P95, "ttft_ms",	1.0, 0.0,   3, "are slow to the first token"},
-};
-const unsigned policy_gate_count = COUNT_OF(policy_gates);
-
-const struct policy_guard policy_guards[] = {
-	{"crash",	GUARD_SUMMARY,	"crash",	"crashes"},
-	{"err.load",	GUARD_SUMMARY,	"err.load",	"load errors"},
-	{"err.oom",	GUARD_SUMMARY,	"err.oom",	"memory exhaustion"},
-	{"missing",	GUARD_MISSING,	"missing",	"silence after entering"},
-	{"ttft_ms.p95", GUARD_P95,	"ttft_ms",	"slow first tokens"},
-};
-const unsigned policy_guard_count = COUNT_OF(policy_guards);
-/* clang-format on */
 
 static const int64_t default_ppm[] = {10000, 50000, 200000, 500000, 950000};
 static const int64_t default_ratio_pm[] = {2000, 1500, 1250};
@@ -56,6 +28,7 @@ void policy_default(struct policy *policy)
 				  .min_candidate = 100};
 	for (unsigned i = 0; i < policy->stage_count; i++)
 		stage_default(&policy->stages[i], i, default_ppm[i]);
+	policy_default_gates(policy);
 }
 
 static int read_stage(struct policy *policy, unsigned index, const json_t *object,
@@ -99,7 +72,7 @@ static int read_stages(struct policy *policy, const json_t *list, struct err *er
 
 int policy_read(struct policy *policy, const json_t *body, struct err *err)
 {
-	json_t *stages = NULL;
+	json_t *stages = NULL, *gates = NULL;
 	policy_default(policy);
 	const struct json_field fields[] = {
 		FIELD_ARRAY("stages", &stages, .optional = true, .min = 1, .max = POLICY_STAGES),
@@ -111,8 +84,10 @@ int policy_read(struct policy *policy, const json_t *body, struct err *err)
 			  .max = 1000),
 		FIELD_INT("min_units", &policy->min_units, .optional = true, .min = 300),
 		FIELD_INT("min_candidate", &policy->min_candidate, .optional = true, .min = 100),
+		FIELD_ARRAY("gates", &gates, .optional = true, .max = POLICY_GATES),
 	};
-	if (json_read_loose(body, fields, COUNT_OF(fields), err))
+	if (json_read_loose(body, fields, COUNT_OF(fields), err) ||
+	    policy_read_gates(policy, gates, err))
 		return -1;
 	return stages ? read_stages(policy, stages, err) : 0;
 }
@@ -133,18 +108,13 @@ json_t *policy_json(const struct policy *policy)
 			json_decref(stages);
 			return NULL;
 		}
-	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "stages", stages, "alpha_ppm",
+	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "stages", stages, "gates",
+			 policy_gates_json(policy), "alpha_ppm",
 			 (json_int_t)policy->alpha_ppm, "promote_alpha_ppm",
 			 (json_int_t)policy->promote_alpha_ppm, "abort_after_lanes",
 			 (json_int_t)policy->abort_after_lanes, "min_units",
 			 (json_int_t)policy->min_units, "min_candidate",
 			 (json_int_t)policy->min_candidate);
-}
-
-double policy_rollback_threshold(const struct policy *policy, unsigned lanes)
-{
-	const double alpha = (double)policy->alpha_ppm / 1e6;
-	return log(2.0 * lanes * policy_gate_count / alpha);
 }
 
 double policy_promote_threshold(const struct policy *policy)

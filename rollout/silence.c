@@ -15,45 +15,51 @@ void silence_init(struct silence *s, int64_t since, int64_t window_s, int64_t wi
 
 void silence_done(struct silence *s)
 {
-	free(s->outcomes);
-	s->outcomes = NULL;
+	free(s->devices);
+	s->devices = NULL;
 }
 
-int silence_outcomes(struct silence *s, int64_t at, int64_t devices, struct err *err)
+int silence_devices(struct silence *s, int64_t at, int64_t entered, int64_t loaded,
+		    struct err *err)
 {
 	const size_t i = at < s->origin ? 0 : (size_t)((at - s->origin) / s->window_s);
 	if (i >= s->room) {
 		const size_t room = i + GROW;
-		int64_t *more = realloc(s->outcomes, room * sizeof(*more));
+		struct silence_window *more = realloc(s->devices, room * sizeof(*more));
 		if (!more)
 			return err_nomem(err);
 		memset(more + s->room, 0, (room - s->room) * sizeof(*more));
-		s->outcomes = more;
+		s->devices = more;
 		s->room = (unsigned)room;
 	}
-	s->outcomes[i] += devices;
+	s->devices[i].entered += entered;
+	s->devices[i].loaded += loaded;
 	return 0;
 }
 
-/* Reports to expect for a window: of devices whose windows it is one of. */
+/* Reports to expect for a window: of no more devices than have it among the windows after their
+ * entering, and than have loaded what they report about.  Which of them are the same is not known. */
 static double predicted(const struct silence *s, int64_t window)
 {
 	const int64_t last = (window - s->origin) / s->window_s - 1;
-	int64_t devices = 0;
+	int64_t entered = 0, loaded = 0;
 	for (int64_t i = last; i >= 0 && i > last - s->windows; i--)
-		devices += i < s->room ? s->outcomes[i] : 0;
-	return (double)devices * s->used;
+		if (i < s->room) {
+			entered += s->devices[i].entered;
+			loaded += s->devices[i].loaded;
+		}
+	return (double)(entered < loaded ? entered : loaded) * s->used;
 }
 
-void silence_closed(struct silence *s, int64_t to)
+void silence_closed(struct silence *s, int64_t to, const struct outages *down)
 {
 	for (; s->next < to; s->next += s->window_s)
-		s->silent += predicted(s, s->next) >= LEAST;
+		s->silent += predicted(s, s->next) >= LEAST &&
+			     !outages_within(down, s->next, s->next + s->window_s);
 }
 
 void silence_reported(struct silence *s, int64_t window)
 {
-	silence_closed(s, window);
 	if (s->next <= window)
 		s->next = window + s->window_s;
 	s->silent = 0;

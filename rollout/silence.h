@@ -6,6 +6,7 @@
 
 #include "base/cc.h"
 #include "base/err.h"
+#include "rollout/outages.h"
 
 #include <stdint.h>
 
@@ -13,7 +14,9 @@ struct silence {
 	int64_t window_s, windows; /* length of one; how many a device reports */
 	double used;		   /* share of windows in which a device is used */
 	int64_t origin, next;	   /* next: start of the first window not yet judged */
-	int64_t *outcomes;	   /* devices by the window of their outcome, from origin */
+	struct silence_window {	   /* devices, from origin */
+		int64_t entered, loaded;
+	} *devices;
 	unsigned room;
 	unsigned silent; /* consecutive windows, up to the newest */
 };
@@ -22,12 +25,13 @@ void silence_init(struct silence *silence, int64_t since, int64_t window_s, int6
 		  double used);
 void silence_done(struct silence *silence);
 
-/* So many devices had their first load at that time: they report from their next window on. */
-int silence_outcomes(struct silence *silence, int64_t at, int64_t devices,
-		     struct err *err) CHECKED;
+/* So many devices entered, and so many had their first load, at that time.  Who has loaded reports, and
+ * until its windows after entering are over. */
+int silence_devices(struct silence *silence, int64_t at, int64_t entered, int64_t loaded,
+		    struct err *err) CHECKED;
 /* Devices reported for the window; windows come in order. */
 void silence_reported(struct silence *silence, int64_t window);
-/* Windows that start before to are closed. */
-void silence_closed(struct silence *silence, int64_t to);
+/* Windows that start before to are closed; those in which the daemon was down tell nothing. */
+void silence_closed(struct silence *silence, int64_t to, const struct outages *down);
 
 #endif
