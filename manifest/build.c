@@ -111,13 +111,12 @@ static int add_offers(struct building *b, const char *channel, const char *class
 static int add_settings(struct building *b)
 {
 	const struct class_settings *s = &b->settings;
-	json_auto_t *rules = NULL;
 	b->manifest.poll_s = s->poll_s;
 	b->manifest.candidate_poll_s = s->candidate_poll_s;
 	b->manifest.install.disk_mib = s->disk_mib;
 	b->manifest.telemetry = (struct manifest_telemetry){s->window_s, s->jitter_s, s->windows,
 							    s->outcome_deadline_s};
-	return class_rules_get(b->db, &rules, &b->manifest.index_version, b->err);
+	return class_rules_version(b->db, &b->manifest.index_version, b->err);
 }
 
 static int build(struct building *b, const char *channel, const char *class, json_t **ret)

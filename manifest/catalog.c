@@ -22,6 +22,7 @@ enum {
 	Q_VARIANT_PUT,
 	Q_VARIANT_DELETE,
 	Q_VARIANT_KNOWN,
+	Q_TIER_KNOWN,
 	Q_VARIANT_COUNT,
 	Q_VARIANTS,
 	Q_FILE_PUT,
@@ -58,20 +59,23 @@ static const char *const sql[Q_COUNT] = {
 		"UPDATE releases SET state = 'published', published = $now"
 		" WHERE model = $model AND release = $release AND state = 'draft'",
 	[Q_VARIANT_PUT] =
-		"INSERT INTO variants (model, release, tier, format, requires, evals, created)"
-		" VALUES ($model, $release, $tier, $format, $requires, $evals, $now)"
+		"INSERT INTO variants (model, release, tier, format, requires, evals, meta, created)"
+		" VALUES ($model, $release, $tier, $format, $requires, $evals, $meta, $now)"
 		" ON CONFLICT (model, release, tier) DO UPDATE SET format = excluded.format,"
-		" requires = excluded.requires, evals = excluded.evals, attest = NULL,"
+		" requires = excluded.requires, evals = excluded.evals, meta = excluded.meta,"
+		" attest = NULL,"
 		" envelope = NULL, counter = NULL, floor = NULL, publisher = NULL",
 	[Q_VARIANT_DELETE] = "DELETE FROM variants" OF_TIER,
 	[Q_VARIANT_KNOWN] =
 		"SELECT 1 FROM variants v JOIN releases r ON r.model = v.model"
 		" AND r.release = v.release WHERE v.model = $model AND v.release = $release"
 		" AND v.tier = $tier AND r.state = 'published'",
+	[Q_TIER_KNOWN] = "SELECT 1 FROM variants WHERE tier = $name LIMIT 1",
 	[Q_VARIANT_COUNT] =
 		"SELECT COUNT(*) FROM variants WHERE model = $model AND release = $release",
 	[Q_VARIANTS] =
-		"SELECT tier, format, requires, evals, attest, counter, floor, publisher FROM variants"
+		"SELECT tier, format, requires, evals, attest, counter, floor, publisher, meta"
+		" FROM variants"
 		" WHERE model = $model AND release = $release ORDER BY tier",
 	[Q_FILE_PUT] =
 		"INSERT INTO files (model, release, tier, name, length, sha256, recipe, stored)"
@@ -353,9 +357,10 @@ static int list_variants(struct db *db, const char *model, const char *release, 
 	bind_release(q, model, release);
 	int got;
 	while ((got = stmt_step(q, err)) > 0) {
-		json_t *variant = json_pack("{s:s, s:s, s:o, s:o}", "tier", stmt_col_text(q, 0),
-					    "format", stmt_col_text(q, 1), "requires",
-					    column_json(q, 2), "evals", column_json(q, 3));
+		json_t *variant = json_pack("{s:s, s:s, s:o, s:o, s:o}", "tier",
+					    stmt_col_text(q, 0), "format", stmt_col_text(q, 1),
+					    "requires", column_json(q, 2), "evals",
+					    column_json(q, 3), "meta", column_json(q, 8));
 		if (json_array_append_new(variants, variant))
 			return err_nomem(err);
 		if (add_signature(q, variant, err))
@@ -408,9 +413,27 @@ int catalog_release_get(struct db *db, const char *model, const char *release, j
 
 struct variant_body {
 	const char *format;
-	json_t *files, *requires, *evals;
+	json_t *files, *requires, *evals, *meta;
 	json_t *envelope; /* publisher_envelope_put()'s */
 };
+
+/* What a file says of itself is for people to read; nothing is decided by it. */
+static int check_meta(const json_t *meta, struct err *err)
+{
+	const char *text = NULL;
+	int64_t number = 0;
+	const struct json_field fields[] = {
+		FIELD_TEXT("architecture", &text, .optional = true, .max = 64),
+		FIELD_TEXT("name", &text, .optional = true, .max = 128),
+		FIELD_TEXT("quantization", &text, .optional = true, .max = 128),
+		FIELD_INT("parameters", &number, .optional = true),
+		FIELD_INT("tensors", &number, .optional = true),
+		FIELD_INT("context_length", &number, .optional = true),
+		FIELD_INT("layers", &number, .optional = true),
+		FIELD_INT("heads", &number, .optional = true),
+	};
+	return json_read(meta, fields, COUNT_OF(fields), err) ? err_in(err, "meta") : 0;
+}
 
 static int read_variant(struct variant_body *body, const json_t *object, struct err *err)
 {
@@ -421,6 +444,7 @@ static int read_variant(struct variant_body *body, const json_t *object, struct 
 		FIELD_ARRAY("files", &body->files, .min = 1, .max = FILES_MAX),
 		FIELD_OBJECT("requires", &body->requires, .optional = true),
 		FIELD_OBJECT("evals", &body->evals, .optional = true),
+		FIELD_OBJECT("meta", &body->meta, .optional = true),
 		FIELD_OBJECT("envelope", &body->envelope, .optional = true),
 	};
 	AUTO(arena_free) struct arena *arena = arena_new(65536);
@@ -430,7 +454,7 @@ static int read_variant(struct variant_body *body, const json_t *object, struct 
 		return -1;
 	if (body->requires && requires_parse_strict(&requires, body->requires, arena, err))
 		return err_in(err, "requires");
-	return 0;
+	return body->meta ? check_meta(body->meta, err) : 0;
 }
 
 static char *object_text(const json_t *object)
@@ -442,18 +466,21 @@ static int put_row(struct db *db, const char *model, const char *release, const 
 		   const struct variant_body *body, int64_t now, struct err *err)
 {
 	char *requires = object_text(body->requires), *evals = object_text(body->evals);
-	int bad = requires && evals ? 0 : err_nomem(err);
+	char *meta = object_text(body->meta);
+	int bad = requires && evals && meta ? 0 : err_nomem(err);
 	if (!bad) {
 		STMT(q, db, &catalog_sql, Q_VARIANT_PUT);
 		bind_tier(q, model, release, tier);
 		stmt_text(q, "$format", body->format);
 		stmt_text(q, "$requires", requires);
 		stmt_text(q, "$evals", evals);
+		stmt_text(q, "$meta", meta);
 		stmt_int(q, "$now", now);
 		bad = stmt_run(q, err);
 	}
 	free(requires);
 	free(evals);
+	free(meta);
 	return bad;
 }
 
@@ -536,6 +563,11 @@ int catalog_variant_delete(struct db *db, const char *model, const char *release
 	return changed ? 0
 		       : err_set(err, ERR_NOT_FOUND, "release %s@%s has no tier %s", model, release,
 				 tier);
+}
+
+int catalog_tier_known(struct db *db, const char *tier, bool *ret_known, struct err *err)
+{
+	return name_known(db, Q_TIER_KNOWN, tier, ret_known, err);
 }
 
 int catalog_variant_known(struct db *db, const char *ref, bool *ret_known, struct err *err)

@@ -49,14 +49,16 @@ int catalog_release_need(struct db *db, const char *model, const char *release,
 int catalog_release_list(struct db *db, const char *model, json_t **ret_items,
 			 struct err *err) CHECKED;
 /* {model, release, state, checkpoint, notes, created, published, variants:[{tier, format,
- *  requires, evals, files:[{name, length, sha256, recipe, stored}], and of those that are signed
- *  attest, counter, floor, publisher}]}.  ERR_NOT_FOUND. */
+ *  requires, evals, meta, files:[{name, length, sha256, recipe, stored}], and of those that are
+ *  signed attest, counter, floor, publisher}]}.  ERR_NOT_FOUND. */
 int catalog_release_get(struct db *db, const char *model, const char *release, json_t **ret,
 			struct err *err) CHECKED;
 
 /* ---- variants ---- */
-/* body: {format, files:[{name, recipe}], requires?, evals?, envelope?: publisher_envelope_put()'s}.  The recipes must be in the store
- * (lookup says what each makes; ERR_NOT_FOUND otherwise).  Replaces the tier of a draft;
+/* body: {format, files:[{name, recipe}], requires?, evals?, meta?: {architecture?, name?,
+ * quantization?, parameters?, tensors?, context_length?, layers?, heads?}, envelope?:
+ * publisher_envelope_put()'s}.  The recipes must be in the store (lookup says what each makes;
+ * ERR_NOT_FOUND otherwise).  Replaces the tier of a draft;
  * ERR_CONFLICT for a published release. */
 struct catalog_file {
 	int64_t length, stored;
@@ -72,6 +74,9 @@ int catalog_variant_delete(struct db *db, const char *model, const char *release
 /* Whether "model@release/tier" is a variant of a published release. */
 int catalog_variant_known(struct db *db, const char *ref, bool *ret_known,
 			  struct err *err) CHECKED;
+
+/* Whether some release, a draft also, has a tier of this name. */
+int catalog_tier_known(struct db *db, const char *tier, bool *ret_known, struct err *err) CHECKED;
 
 /* The variants of a release in the order of tiers (those not named by tiers come after, by name,
  * when all is true), ready for a manifest; memory from arena. */

@@ -8,6 +8,7 @@
 
 enum {
 	Q_RULES_GET,
+	Q_RULES_VERSION,
 	Q_RULES_PUT,
 	Q_GET,
 	Q_ADD,
@@ -23,6 +24,7 @@ enum {
 /* clang-format off */
 static const char *const sql[Q_COUNT] = {
 	[Q_RULES_GET] = "SELECT version, doc FROM class_rules ORDER BY version DESC LIMIT 1",
+	[Q_RULES_VERSION] = "SELECT COALESCE(MAX(version), 0) FROM class_rules",
 	[Q_RULES_PUT] =
 		"INSERT INTO class_rules (version, doc, actor, created)"
 		" VALUES ($version, $doc, $actor, $now)",
@@ -279,13 +281,12 @@ int class_rules_get(struct db *db, json_t **ret_document, int64_t *ret_version, 
 	return 0;
 }
 
-static int current_version(struct db *db, int64_t *ret, struct err *err)
+int class_rules_version(struct db *db, int64_t *ret_version, struct err *err)
 {
-	STMT(q, db, &class_sql, Q_RULES_GET);
-	const int got = stmt_step(q, err);
-	if (got < 0)
+	STMT(q, db, &class_sql, Q_RULES_VERSION);
+	if (stmt_step(q, err) < 0)
 		return -1;
-	*ret = got ? stmt_col_int(q, 0) : 0;
+	*ret_version = stmt_col_int(q, 0);
 	return 0;
 }
 
@@ -358,7 +359,7 @@ int class_rules_put(struct db *db, json_t *document, int64_t if_version, const c
 	AUTO(arena_free) struct arena *arena = arena_new(CLASS_RULES_ARENA);
 	if (!arena)
 		return err_nomem(err);
-	if (classes_lint(&rules, document, arena, err) || current_version(db, &current, err))
+	if (classes_lint(&rules, document, arena, err) || class_rules_version(db, &current, err))
 		return -1;
 	if (if_version >= 0 && if_version != current)
 		return err_set(err, ERR_STALE,

@@ -35,6 +35,8 @@ json_t *class_settings_json(const struct class_settings *settings) CHECKED;
 /* Current rules document with its version inside; ERR_NOT_FOUND before class_init(). */
 int class_rules_get(struct db *db, json_t **ret_document, int64_t *ret_version,
 		    struct err *err) CHECKED;
+/* Their version alone; 0 before class_init(). */
+int class_rules_version(struct db *db, int64_t *ret_version, struct err *err) CHECKED;
 /* Lint and store document as the next version; classes that are new get default settings, those
  * that are gone are marked removed.  if_version -1: any; else ERR_STALE when it is not current. */
 int class_rules_put(struct db *db, json_t *document, int64_t if_version, const char *actor,

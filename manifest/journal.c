@@ -10,7 +10,10 @@
 
 #define ENTRY_MAX (1 << 20)
 
-enum { Q_EVENT_PUT, Q_EVENT_LIST, Q_AUDIT_PUT, Q_AUDIT_LIST, Q_AUDIT_LAST, Q_COUNT };
+enum {
+	Q_EVENT_PUT, Q_EVENT_LIST, Q_EVENT_COUNT, Q_EVENT_EVIDENCE, Q_AUDIT_PUT, Q_AUDIT_LIST, Q_AUDIT_LAST,
+	Q_COUNT
+};
 
 #define AUDIT_COLUMNS "seq, t, actor, action, resource, request, data, prev, hash"
 /* clang-format off */
@@ -22,6 +25,12 @@ static const char *const sql[Q_COUNT] = {
 		"SELECT seq, t, kind, rollout, class, actor, data FROM events"
 		" WHERE seq > $after AND ($rollout IS NULL OR rollout = $rollout)"
 		" ORDER BY seq LIMIT $limit",
+	[Q_EVENT_COUNT] =
+		"SELECT COUNT(*) FROM events WHERE rollout = $rollout AND kind = $kind"
+		" AND ($class IS NULL OR class = $class)",
+	[Q_EVENT_EVIDENCE] =
+		"SELECT t, data FROM events WHERE rollout = $rollout AND class = $class"
+		" AND data LIKE '%\"evidence\":{%' ORDER BY seq DESC LIMIT 1",
 	[Q_AUDIT_PUT] =
 		"INSERT INTO audit (" AUDIT_COLUMNS ") VALUES ($seq, $t, $actor, $action, $resource,"
 		" $request, $data, $prev, $hash)",
@@ -60,6 +69,19 @@ int journal_event(struct db *db, const struct journal_event *event, struct err *
 	return stmt_run(q, err);
 }
 
+int journal_count(struct db *db, const char *rollout, const char *class, const char *kind,
+		  int64_t *ret_count, struct err *err)
+{
+	STMT(q, db, &journal_sql, Q_EVENT_COUNT);
+	stmt_text(q, "$rollout", rollout);
+	stmt_text(q, "$class", class);
+	stmt_text(q, "$kind", kind);
+	if (stmt_step(q, err) < 0)
+		return -1;
+	*ret_count = stmt_col_int(q, 0);
+	return 0;
+}
+
 static json_t *parse_data(struct stmt *q, int col, struct err *err)
 {
 	const char *text = stmt_col_text(q, col);
@@ -94,6 +116,28 @@ int journal_events(struct db *db, const char *rollout, int64_t after, int64_t li
 	if (got < 0)
 		return -1;
 	*ret_items = json_incref(items);
+	return 0;
+}
+
+int journal_last_evidence(struct db *db, const char *rollout, const char *class,
+			  json_t **ret_evidence, struct err *err)
+{
+	STMT(q, db, &journal_sql, Q_EVENT_EVIDENCE);
+	stmt_text(q, "$rollout", rollout);
+	stmt_text(q, "$class", class);
+	const int got = stmt_step(q, err);
+	if (got < 0)
+		return -1;
+	*ret_evidence = NULL;
+	if (!got)
+		return 0;
+	const char *text = stmt_col_text(q, 1);
+	json_auto_t *data = json_parse(text ? text : "", text ? strlen(text) : 0, "event", err);
+	if (!data)
+		return -1;
+	json_t *evidence = json_object_get(data, "evidence");
+	json_object_set_new(evidence, "as_of", json_integer(stmt_col_int(q, 0)));
+	*ret_evidence = json_incref(evidence);
 	return 0;
 }
 

@@ -27,6 +27,14 @@ int journal_event(struct db *db, const struct journal_event *event, struct err *
 int journal_events(struct db *db, const char *rollout, int64_t after, int64_t limit,
 		   json_t **ret_items, struct err *err) CHECKED;
 
+/* How many events of a kind a rollout has; class NULL: in all. */
+int journal_count(struct db *db, const char *rollout, const char *class, const char *kind,
+		  int64_t *ret_count, struct err *err) CHECKED;
+
+/* The evidence of a lane's last event that has some, with as_of, its time; NULL: there is none. */
+int journal_last_evidence(struct db *db, const char *rollout, const char *class,
+			  json_t **ret_evidence, struct err *err) CHECKED;
+
 struct journal_entry {
 	int64_t t;
 	const char *actor, *action, *resource; /* "ci", "release.publish", "assistant@2.1.0" */

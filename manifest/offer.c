@@ -11,6 +11,7 @@
 enum {
 	Q_GET,
 	Q_LIST,
+	Q_LIST_OF,
 	Q_PUT,
 	Q_SET_CANDIDATE,
 	Q_CLEAR,
@@ -31,8 +32,10 @@ enum {
 static const char *const sql[Q_COUNT] = {
 	[Q_GET] = "SELECT " COLUMNS " FROM offers" WHERE_ROW,
 	[Q_LIST] =
-		"SELECT " COLUMNS " FROM offers WHERE $channel IS NULL"
-		" OR (channel = $channel AND class = $class) ORDER BY channel, class, model",
+		"SELECT " COLUMNS " FROM offers ORDER BY channel, class, model",
+	[Q_LIST_OF] =
+		"SELECT " COLUMNS " FROM offers WHERE channel = $channel AND class = $class"
+		" ORDER BY model",
 	[Q_PUT] =
 		"INSERT INTO offers (channel, class, model, stable, stable_since, spread_s,"
 		" spread_salt, version) VALUES ($channel, $class, $model, $release, $now, 0, $salt, 1)",
@@ -123,9 +126,11 @@ int offer_list(struct db *db, const char *channel, const char *class, struct are
 {
 	struct offer *list = NULL;
 	unsigned room = 0, count = 0;
-	STMT(q, db, &offer_sql, Q_LIST);
-	stmt_text(q, "$channel", channel);
-	stmt_text(q, "$class", class);
+	STMT(q, db, &offer_sql, channel ? Q_LIST_OF : Q_LIST);
+	if (channel) {
+		stmt_text(q, "$channel", channel);
+		stmt_text(q, "$class", class);
+	}
 	int got;
 	while ((got = stmt_step(q, err)) > 0 && count < OFFERS_MAX) {
 		struct offer offer;

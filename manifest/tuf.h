@@ -3,7 +3,8 @@
  *
  * Stricter than the specification where off-the-shelf clients have been fooled: key ids are
  * recomputed, signatures are counted by distinct key, `expires` has exactly one form,
- * consistent_snapshot is required, root.roles has exactly the four roles.
+ * consistent_snapshot is required, root.roles has exactly the four roles, and a target's path stays below
+ * what it is joined to (file_path_below()).
  *
  * One refresh:  tuf_update_root() with N+1, N+2 ... until the server answers 404, then
  * tuf_update_timestamp(), and if what it names is new tuf_update_snapshot(), tuf_update_targets(),

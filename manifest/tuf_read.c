@@ -2,6 +2,7 @@
 #include "manifest/tuf_internal.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "manifest/canon.h"
 
@@ -236,6 +237,9 @@ static int targets_check(struct tuf_trust *trust, enum tuf_role role, const json
 	json_object_foreach((json_t *)(uintptr_t)list, path, entry)
 	{
 		struct tuf_target any;
+		if (!file_path_below(path))
+			return tuf_refuse(trust, TUF_MALFORMED, role, err,
+					  "targets: a path that leads elsewhere");
 		if (tuf_target_read(&any, entry, err) < 0) {
 			err_in(err, "targets: %.100s", path);
 			return tuf_malformed(trust, role, err);

@@ -42,6 +42,16 @@ int variant_parse(struct variant_ref *ref, const char *text, struct arena *arena
 			    arena, err);
 }
 
+bool variant_of_model(const char *text, const char *model)
+{
+	const size_t len = strlen(model);
+	if (!json_name_span_ok(model, len) || strncmp(text, model, len) != 0 || text[len] != '@')
+		return false;
+	const char *release = text + len + 1, *slash = strchr(release, '/');
+	return slash && json_name_span_ok(release, (size_t)(slash - release)) &&
+	       json_name_ok(slash + 1);
+}
+
 bool variant_eq(const struct variant_ref *a, const struct variant_ref *b)
 {
 	return strcmp(a->text, b->text) == 0;

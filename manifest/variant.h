@@ -28,6 +28,8 @@ int variant_parse(struct variant_ref *ref, const char *text, struct arena *arena
 /* Make one of its parts.  ERR_INVALID when a part is not a name. */
 int variant_make(struct variant_ref *ref, const char *model, const char *release,
 		 const char *tier, struct arena *arena, struct err *err) CHECKED;
+/* Whether text is one, and of that model; nothing is copied. */
+bool variant_of_model(const char *text, const char *model);
 bool variant_eq(const struct variant_ref *a, const struct variant_ref *b);
 
 struct runtime {
