@@ -78,8 +78,14 @@ route_handler api_class_plan;
 route_handler api_manifest_list;
 route_handler api_manifest_get; /* {channel} {class} */
 
-/* api_store.c */
+/* api_care.c */
 route_handler api_store_stat;
+route_handler api_care_get;
+route_handler api_care_post;
+
+route_handler api_job_list; /* api_jobs.c */
+
+/* api_store.c */
 route_handler api_store_missing; /* BODY_SPOOL: digests */
 route_handler api_store_file;	 /* {sha256} */
 route_handler api_pack_put;	 /* {sha256}; BODY_SPOOL */
@@ -93,6 +99,7 @@ route_handler api_upload_delete; /* {id} */
 
 /* api_rollout.c */
 route_handler api_rollout_start;
+route_handler api_rollout_plan;
 route_handler api_rollout_list;
 route_handler api_rollout_get;	   /* {id} */
 route_handler api_rollout_pause;   /* {id}, and so on: */
@@ -108,5 +115,8 @@ route_handler api_rollout_events;
 route_handler api_event_list;
 route_handler api_audit_list;
 route_handler api_census;
+route_handler api_adoption;
+route_handler api_drift;
+route_handler api_history;
 
 #endif

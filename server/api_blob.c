@@ -1,7 +1,6 @@
-/* Bytes for devices: packs, recipes, maps as they lie in the store, and whole raw files unpacked.
- * Everything but a map is named by its digest and so never changes.  They run on workers, because
+/* Bytes for devices: packs, recipes, maps, deltas as they lie in the store, and whole raw files
+ * unpacked.  Everything but a map never changes under its name.  They run on workers, because
  * bytes that are not in memory yet must be read from the disk by someone. */
-#include "base/file.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/conditional.h"
@@ -9,6 +8,7 @@
 #include "server/unpack.h"
 #include "store/blob.h"
 #include "store/inventory.h"
+#include "store/parts.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -18,6 +18,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FOREVER "public, max-age=31536000, immutable"
@@ -25,6 +26,8 @@
 #define OCTETS "application/octet-stream"
 #define ETAG_MAX (DIGEST_HEX + 8)
 #define READ_NOW ((int64_t)2 * 1024 * 1024)
+/* From here on the kernel sends the file itself; below, one call sends head and body together. */
+#define SENDFILE_MIN ((int64_t)1024 * 1024)
 
 /* ---- Conditions and ranges, alike for all. ---- */
 
@@ -69,7 +72,7 @@ static void answer_decide(struct answer *answer, const struct request *rq, struc
 	reply_header(reply, "Content-Range", text);
 }
 
-/* ---- Mapped blobs. ---- */
+/* ---- Blobs as they lie in the store. ---- */
 
 static void give_back(void *cls)
 {
@@ -78,11 +81,11 @@ static void give_back(void *cls)
 
 /* Have what will be sent in memory: its beginning now, the rest on its way, so that the loop
  * which sends it does not wait for the disk.  Advice only: a failure costs time, nothing else. */
-static void fetch_ahead(const char *bytes, const struct span *span)
+static void fetch_ahead(const void *bytes, const struct span *span)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t from = (uintptr_t)(bytes + span->at) & ~(page - 1);
-	uintptr_t to = (uintptr_t)(bytes + span->at + span->len);
+	uintptr_t from = ((uintptr_t)bytes + (uintptr_t)span->at) & ~(page - 1);
+	uintptr_t to = (uintptr_t)bytes + (uintptr_t)(span->at + span->len);
 	size_t now = to - from;
 
 	madvise((void *)from, to - from, MADV_WILLNEED);
@@ -91,30 +94,13 @@ static void fetch_ahead(const char *bytes, const struct span *span)
 	madvise((void *)from, now, MADV_POPULATE_READ);
 }
 
-/* The blob (taken over) as the answer; its mapping lives as long as the response. */
-static int mapped_reply(struct request *rq, struct reply *reply, struct blob *taken,
-			const char *etag, const char *cache, struct err *err)
-{
-	AUTO(blob_unref) struct blob *blob = taken;
-	struct answer answer = {.etag = etag, .cache = cache, .length = (int64_t)blob->len};
-	char *bytes = __extension__(char *)(uintptr_t)blob->bytes;
-	struct MHD_Response *response;
-
-	answer_decide(&answer, rq, reply);
-	if (answer.code == 304 || answer.code == 416)
-		return 0;
-	fetch_ahead(bytes, &answer.span);
-	response = MHD_create_response_from_buffer_with_free_callback_cls(
-		(size_t)answer.span.len, bytes + answer.span.at, give_back, blob);
-	if (!response)
-		return err_nomem(err);
-	(void)TAKE(blob);
-	reply->own = response;
-	reply->code = answer.code;
-	reply->len = answer.span.len;
-	reply->type = OCTETS;
-	return 0;
-}
+/* A blob on its way into a reply. */
+struct found {
+	enum blob_kind kind;
+	struct digest name;
+	struct blob *blob;
+	char etag[ETAG_MAX + 24];
+};
 
 static int name_parse(const char *text, struct digest *name, struct err *err)
 {
@@ -124,49 +110,161 @@ static int name_parse(const char *text, struct digest *name, struct err *err)
 	return 0;
 }
 
-/* A blob named by params[0], which never changes. */
-static int immutable_reply(struct request *rq, struct reply *reply, enum blob_kind kind,
-			   struct err *err)
+/* Sent by the kernel from the page cache: half the processor time of copying from the mapping.
+ * NULL where that cannot be, as when the name stands for another file since it was mapped. */
+static struct MHD_Response *response_of_file(const struct request *rq, const struct found *found,
+					     const struct span *span)
 {
-	char etag[ETAG_MAX];
-	struct digest name;
-	struct blob *blob;
+	struct err err;
+	struct stat st;
+	struct MHD_Response *response = NULL;
+	const int fd = blob_fd(rq->app->blobs, found->kind, &found->name, &err);
 
-	if (name_parse(rq->params[0], &name, err) < 0)
-		return -1;
-	blob = blob_get(rq->app->blobs, kind, &name, err);
+	if (fd < 0)
+		return NULL;
+	if (!fstat(fd, &st) && (uint64_t)st.st_size == found->blob->len)
+		response = MHD_create_response_from_fd_at_offset64((uint64_t)span->len, fd,
+								   (uint64_t)span->at);
+	if (!response) /* else the descriptor is the library's */
+		close(fd);
+	return response;
+}
+
+/* A map of the same length may have been put in its place meanwhile; and TLS reads a file by pages. */
+static bool may_send_file(const struct app *app, const struct found *found)
+{
+	return found->kind != BLOB_MAP && !app->tls_cert.len;
+}
+
+/* From the mapping, which lives as long as the response. */
+static struct MHD_Response *response_of_mapping(const struct found *found, const struct span *span)
+{
+	char *bytes = __extension__(char *)(uintptr_t)found->blob->bytes;
+	struct blob *held = blob_ref(found->blob);
+	struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(
+		(size_t)span->len, bytes + span->at, give_back, held);
+
+	if (!response)
+		blob_unref(held);
+	return response;
+}
+
+static int found_answer(struct request *rq, struct reply *reply, const struct found *found,
+			const char *cache, struct err *err)
+{
+	struct answer answer = {.etag = found->etag,
+				.cache = cache,
+				.length = (int64_t)found->blob->len};
+
+	answer_decide(&answer, rq, reply);
+	if (answer.code == 304 || answer.code == 416)
+		return 0;
+	fetch_ahead(found->blob->bytes, &answer.span);
+	if (may_send_file(rq->app, found) && answer.span.len >= SENDFILE_MIN)
+		reply->own = response_of_file(rq, found, &answer.span);
+	if (!reply->own)
+		reply->own = response_of_mapping(found, &answer.span);
+	if (!reply->own)
+		return err_nomem(err);
+	reply->code = answer.code;
+	reply->len = answer.span.len;
+	reply->type = OCTETS;
+	return 0;
+}
+
+/* The blob as the answer, under the etag that tag() gives it. */
+static int found_reply(struct request *rq, struct reply *reply, struct found *found,
+		       void (*tag)(struct found *found), const char *cache, struct err *err)
+{
+	AUTO(blob_unref) struct blob *blob =
+		blob_get(rq->app->blobs, found->kind, &found->name, err);
+
 	if (!blob)
 		return -1;
-	snprintf(etag, sizeof(etag), "\"%s\"", rq->params[0]);
-	return mapped_reply(rq, reply, blob, etag, FOREVER, err);
+	found->blob = blob;
+	tag(found);
+	return found_answer(rq, reply, found, cache, err);
+}
+
+/* What never changes under its name is tagged with it. */
+static void tag_name(struct found *found)
+{
+	char hex[DIGEST_HEX];
+
+	digest_hex(&found->name, hex);
+	snprintf(found->etag, sizeof(found->etag), "\"%s\"", hex);
+}
+
+/* Maps may be replaced, so their tag is of their bytes. */
+static void tag_content(struct found *found)
+{
+	char hex[DIGEST_HEX];
+	struct digest content;
+
+	digest_of(&content, found->blob->bytes, found->blob->len);
+	digest_hex(&content, hex);
+	snprintf(found->etag, sizeof(found->etag), "\"%s\"", hex);
+}
+
+/* A part is made once for all; should it be lost and made again, it may have another length. */
+static void tag_length(struct found *found)
+{
+	char hex[DIGEST_HEX];
+
+	digest_hex(&found->name, hex);
+	snprintf(found->etag, sizeof(found->etag), "\"%s-%llu\"", hex,
+		 (unsigned long long)found->blob->len);
 }
 
 int api_pack(struct request *rq, struct reply *reply, struct err *err)
 {
-	return immutable_reply(rq, reply, BLOB_PACK, err);
+	struct found found = {.kind = BLOB_PACK};
+
+	if (name_parse(rq->params[0], &found.name, err) < 0)
+		return -1;
+	return found_reply(rq, reply, &found, tag_name, FOREVER, err);
 }
 
 int api_recipe(struct request *rq, struct reply *reply, struct err *err)
 {
-	return immutable_reply(rq, reply, BLOB_RECIPE, err);
+	struct found found = {.kind = BLOB_RECIPE};
+
+	if (name_parse(rq->params[0], &found.name, err) < 0)
+		return -1;
+	return found_reply(rq, reply, &found, tag_name, FOREVER, err);
 }
 
-/* Maps may be replaced, so their tag is of their bytes. */
 int api_map(struct request *rq, struct reply *reply, struct err *err)
 {
-	char hex[DIGEST_HEX], etag[ETAG_MAX];
-	struct digest name, content;
-	struct blob *blob;
+	struct found found = {.kind = BLOB_MAP};
 
-	if (name_parse(rq->params[0], &name, err) < 0)
+	if (name_parse(rq->params[0], &found.name, err) < 0)
 		return -1;
-	blob = blob_get(rq->app->blobs, BLOB_MAP, &name, err);
-	if (!blob)
+	return found_reply(rq, reply, &found, tag_content, AN_HOUR, err);
+}
+
+/* The number of a part, as it is written: no sign, no leading zero. */
+static int part_parse(const char *text, uint32_t *ret_n, struct err *err)
+{
+	size_t len = strspn(text, "0123456789");
+
+	if (!len || text[len] || len > 4 || (len > 1 && text[0] == '0'))
+		return err_set(err, ERR_NOT_FOUND, "parts are numbered 0, 1, 2 ...");
+	*ret_n = (uint32_t)strtoul(text, NULL, 10);
+	return 0;
+}
+
+int api_delta(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct found found = {.kind = BLOB_DELTA};
+	struct digest new, old;
+	uint32_t n;
+
+	if (name_parse(rq->params[0], &new, err) < 0 || name_parse(rq->params[1], &old, err) < 0 ||
+	    part_parse(rq->params[2], &n, err) < 0)
 		return -1;
-	digest_of(&content, blob->bytes, blob->len);
-	digest_hex(&content, hex);
-	snprintf(etag, sizeof(etag), "\"%s\"", hex);
-	return mapped_reply(rq, reply, blob, etag, AN_HOUR, err);
+	part_name(&new, &old, n, &found.name);
+	return found_reply(rq, reply, &found, tag_length, FOREVER, err);
 }
 
 /* ---- Whole raw files. ---- */

@@ -2,13 +2,16 @@
 #include "base/json.h"
 #include "manifest/catalog.h"
 #include "manifest/class_store.h"
+#include "manifest/delta_queue.h"
 #include "manifest/offer.h"
 #include "manifest/publish.h"
 #include "manifest/publisher_store.h"
 #include "server/api.h"
 #include "server/app.h"
+#include "server/delta_worker.h"
 #include "server/write.h"
 #include "store/inventory.h"
+#include "store/scope.h"
 
 #include <string.h>
 
@@ -179,7 +182,8 @@ static int publish_release(struct db *db, void *arg, struct err *err)
 	struct request *rq = arg;
 	const char *model = rq->params[0], *release = rq->params[1];
 	if (publisher_release_check(db, model, release, err) ||
-	    catalog_release_publish(db, model, release, write_now(rq), err))
+	    catalog_release_publish(db, model, release, write_now(rq), err) ||
+	    delta_queue_release(db, model, release, write_now(rq), NULL, err))
 		return -1;
 	return publish_envelopes(rq->app->publisher, db, model, release, err);
 }
@@ -189,6 +193,8 @@ int api_release_publish(struct request *rq, struct reply *reply, struct err *err
 	const char *what = resource(rq, rq->params[0], rq->params[1], NULL);
 	if (write_run(rq, "release.publish", what, NULL, publish_release, rq, err))
 		return -1;
+	if (rq->app->deltas)
+		delta_worker_wake(rq->app->deltas);
 	return api_release_get(rq, reply, err);
 }
 
@@ -218,11 +224,34 @@ static int put_variant(struct db *db, void *arg, struct err *err)
 		       : 0;
 }
 
+/* A token for some models must not get at others' files by naming their recipes: to it they are not
+ * there.  (What is malformed is left to catalog_variant_put().) */
+static int may_offer(struct request *rq, const json_t *body, struct err *err)
+{
+	const struct scope scope = {rq->who.models, rq->who.id};
+	size_t i;
+	const json_t *file;
+	bool known = true;
+	json_array_foreach (json_object_get(body, "files"), i, file) {
+		struct digest recipe = {{0}};
+		const struct json_field fields[] = {FIELD_DIGEST("recipe", &recipe)};
+		if (!scope.models || json_read_loose(file, fields, COUNT_OF(fields), err))
+			continue;
+		if (scope_knows(rq->db, &scope, &recipe, &known, err))
+			return -1;
+		if (!known)
+			return err_set(err, ERR_NOT_FOUND,
+				       "files[%zu]: recipe: there is no such recipe in the store",
+				       i);
+	}
+	return 0;
+}
+
 int api_variant_put(struct request *rq, struct reply *reply, struct err *err)
 {
 	json_t *body;
 	const char *what = resource(rq, rq->params[0], rq->params[1], rq->params[2]);
-	if (request_body(rq, &body, err) ||
+	if (request_body(rq, &body, err) || may_offer(rq, body, err) ||
 	    write_run(rq, "variant.put", what, body, put_variant, rq, err))
 		return -1;
 	return api_release_get(rq, reply, err);

@@ -1,5 +1,6 @@
 /* Class rules and each class's settings. */
 #include "base/json.h"
+#include "manifest/catalog.h"
 #include "manifest/class_store.h"
 #include "manifest/classes.h"
 #include "manifest/publish.h"
@@ -10,8 +11,8 @@
 #include "server/class_plan.h"
 #include "server/config.h"
 #include "server/write.h"
+#include "telemetry/census.h"
 
-#define DAY_S 86400
 
 int api_rules_get(struct request *rq, struct reply *reply, struct err *err)
 {
@@ -28,6 +29,7 @@ struct put {
 	json_t *body;
 	int64_t if_version, version;
 	int64_t hold; /* 1: lanes that devices would leave or join */
+	int64_t strict; /* 1: refuse tiers that no release has */
 };
 
 static int refuse(const struct lane *lane, struct err *err)
@@ -55,7 +57,7 @@ static int guard_lanes(struct db *db, const struct put *put, struct err *err)
 		struct lane *lane = &plan.lanes[i];
 		if (!put->hold)
 			return refuse(lane, err);
-		if (lane->state == LANE_RUNNING &&
+		if (lane->state == LANE_RUNNING && !lane_repeats(plan.lanes, i) &&
 		    act_hold(db, &act, lane, "class rules changed", NULL, err))
 			return -1;
 	}
@@ -91,7 +93,7 @@ int api_class_plan(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct class_plan plan;
 	json_t *body, *answer;
-	const int64_t day = (write_now(rq) / DAY_S - 1) * DAY_S;
+	const int64_t day = census_last_day(write_now(rq)) * CENSUS_DAY_S;
 	AUTO(arena_free) struct arena *arena = arena_new(2 * CLASS_RULES_ARENA);
 	if (!arena)
 		return err_nomem(err);
@@ -107,23 +109,53 @@ int api_classes_list(struct request *rq, struct reply *reply, struct err *err)
 	return class_list(rq->db, &items, err) ? -1 : reply_list(reply, rq, items, NULL, err);
 }
 
+/* Those of the class's tiers that no release has: misspelt, or not pushed yet. */
+static int unknown_tiers(struct db *db, const struct class_settings *settings, json_t *tiers,
+			 struct err *err)
+{
+	for (unsigned i = 0; i < settings->tier_count; i++) {
+		bool known;
+		if (catalog_tier_known(db, settings->tiers[i], &known, err))
+			return -1;
+		if (!known && json_array_append_new(tiers, json_string(settings->tiers[i])))
+			return err_nomem(err);
+	}
+	return 0;
+}
+
 int api_class_get(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct class_settings settings;
-	json_t *object;
+	json_auto_t *object = NULL;
+	json_auto_t *unknown = json_array();
 	int64_t version;
-	if (class_get(rq->db, rq->params[0], &settings, &object, &version, err))
+	if (class_get(rq->db, rq->params[0], &settings, &object, &version, err) ||
+	    unknown_tiers(rq->db, &settings, unknown, err))
 		return -1;
 	reply_etag(reply, version);
 	return reply_json(reply, 200,
-			  json_pack("{s:s, s:o, s:I}", "name", rq->params[0], "settings", object,
-				    "version", (json_int_t)version),
+			  json_pack("{s:s, s:O, s:I, s:O}", "name", rq->params[0], "settings", object,
+				    "version", (json_int_t)version, "unknown_tiers", unknown),
 			  err);
+}
+
+static int refuse_unknown(struct db *db, const json_t *body, struct err *err)
+{
+	struct class_settings settings;
+	json_auto_t *unknown = json_array();
+	if (class_settings_read(&settings, body, err) || unknown_tiers(db, &settings, unknown, err))
+		return -1;
+	const char *first = json_string_value(json_array_get(unknown, 0));
+	return first ? err_set(err, ERR_INVALID, "tiers: no release has a tier %s: push one first, or "
+			       "leave out strict=1 (--strict)", first)
+		     : 0;
 }
 
 static int put_class(struct db *db, void *arg, struct err *err)
 {
 	struct put *put = arg;
+	if (put->strict && refuse_unknown(db, put->body, err))
+		return -1;
 	if (class_put(db, put->rq->params[0], put->body, put->if_version, err))
 		return -1;
 	return publish_all(put->rq->app->publisher, db, err);
@@ -133,6 +165,7 @@ int api_class_put(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct put put = {.rq = rq};
 	if (request_body(rq, &put.body, err) || request_if_match(rq, &put.if_version, err) ||
+	    request_query_int(rq, "strict", 0, 0, 1, &put.strict, err) ||
 	    write_run(rq, "class.put", rq->params[0], put.body, put_class, &put, err))
 		return -1;
 	return api_class_get(rq, reply, err);

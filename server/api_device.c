@@ -6,11 +6,13 @@
 #include "server/conditional.h"
 #include "server/device.h"
 #include "server/exchange.h"
+#include "server/quota.h"
 #include "telemetry/intake.h"
 #include "telemetry/report.h"
 
 #include <sodium.h>
 #include <microhttpd.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,34 +200,28 @@ int api_document(struct request *rq, struct reply *reply, struct err *err)
 	return ready_reply(reply, 200, ready->whole, doc->len);
 }
 
-/* Deltas are not made yet by any release of the store, so every name of one is unknown; clients then
- * take packs. */
-int api_delta(struct request *rq, struct reply *reply, struct err *err)
-{
-	return missing_reply(rq, reply, err);
-}
-
 /* ---- Telemetry. ---- */
 
-/* A report on its way to the disk; lives in its own arena. */
+/* A report on its way to the disk; it points into the exchange's body. */
 struct post {
 	struct intake_item item;
+	const struct report *only; /* the item's list */
 	struct exchange *exchange;
 	bool refused;
-	struct err err; /* why, when refused */
+	struct err err;	      /* why, when refused */
+	struct report report; /* last: without the entries that it does not have */
 };
 
-static void post_done(struct intake_item *item, enum intake_verdict verdict,
-		      const struct err *err)
+static void post_done(struct intake_item *item, const struct err *err)
 {
 	struct post *post = item->arg;
 
-	(void)verdict; /* duplicates and reports about the unknown are accepted alike */
+	/* Duplicates and reports about the unknown are accepted alike. */
 	if (err) {
 		post->refused = true;
 		post->err = *err;
 	}
-	exchange_resume(post->exchange);
+	exchange_land(post->exchange);
 }
 
 /* Durable, or refused: back on the loop. */
@@ -237,7 +233,7 @@ static int post_then(struct request *rq, struct reply *reply, struct err *err)
 
 	if (refused)
 		*err = post->err;
-	arena_free(post->item.arena);
+	free(post);
 	if (refused)
 		return -1;
 	if (exchange_loop(rq->exchange)->own_date)
@@ -245,31 +241,26 @@ static int post_then(struct request *rq, struct reply *reply, struct err *err)
 	return ready_reply(reply, 202, replies->accepted, 0);
 }
 
-static void post_drop(void *arg)
-{
-	struct post *post = arg;
-
-	arena_free(post->item.arena);
-}
-
-/* The body as a report in an arena of its own, which *ret_post is in and owns. */
+/* The body as a report, in memory of its own size. */
 static int post_read(struct request *rq, struct post **ret_post, struct err *err)
 {
-	AUTO(arena_free) struct arena *arena = arena_new(REPORT_ARENA_BYTES + sizeof(struct post));
-	struct report *report = NULL;
+	UNINITIALIZED struct report report;
 	struct post *post;
-	const char *bytes;
+	char *bytes;
 	size_t len;
 
-	post = arena ? arena_alloc(arena, sizeof(*post)) : NULL;
+	exchange_body(rq->exchange, &bytes, &len);
+	if (report_read(bytes, len, clock_s(&rq->app->clock), &report, err) < 0)
+		return -1;
+	post = malloc(offsetof(struct post, report) + report_size(&report));
 	if (!post)
 		return err_nomem(err);
-	exchange_body(rq->exchange, &bytes, &len);
-	if (report_parse(bytes, len, clock_s(&rq->app->clock), arena, &report, err) < 0)
-		return -1;
-	*post = (struct post){.item = {.report = report, .arena = TAKE(arena), .done = post_done},
-			      .exchange = rq->exchange};
-	post->item.arg = post;
+	memcpy(&post->report, &report, report_size(&report));
+	post->only = &post->report;
+	post->exchange = rq->exchange;
+	post->refused = false;
+	post->item = (struct intake_item){
+		.reports = &post->only, .count = 1, .done = post_done, .arg = post};
 	*ret_post = post;
 	return 0;
 }
@@ -290,19 +281,30 @@ static int ingest_allowed(const struct request *rq, struct err *err)
 		       "telemetry needs the ingest token of this fleet in Authorization");
 }
 
+static int network_allowed(const struct request *rq, struct err *err)
+{
+	struct network network;
+
+	if (!exchange_network(rq->exchange, &network) ||
+	    quota_take(rq->app->networks, &network, sizeof(network), 1, clock_monotonic_ms()))
+		return 0;
+	return err_set(err, ERR_QUOTA,
+		       "too many reports come from this network; keep the report and try later");
+}
+
 int api_telemetry_post(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct post *post = NULL;
 
 	(void)reply;
-	if (ingest_allowed(rq, err) < 0)
+	if (ingest_allowed(rq, err) < 0 || network_allowed(rq, err) < 0)
 		return -1;
 	if (atomic_load_explicit(&rq->app->disk_low, memory_order_relaxed))
 		return err_set(err, ERR_FULL, "the server's disk is full; keep the report");
 	if (post_read(rq, &post, err) < 0)
 		return -1;
-	if (exchange_suspend(rq->exchange, post_then, post_drop, post, err) < 0) {
-		arena_free(post->item.arena);
+	if (exchange_suspend(rq->exchange, post_then, free, post, err) < 0) {
+		free(post);
 		return -1;
 	}
 	/* From here on the answer is post_then()'s, also when the queue is full. */

@@ -6,9 +6,15 @@
 #include "rollout/engine.h"
 #include "rollout/evidence.h"
 #include "rollout/lane.h"
+#include "rollout/outages.h"
+#include "rollout/slice.h"
 #include "server/api.h"
 #include "server/app.h"
+#include "server/config.h"
+#include "server/rollout_order.h"
+#include "server/rollout_plan.h"
 #include "server/write.h"
+#include "telemetry/days.h"
 
 #include <string.h>
 
@@ -28,7 +34,7 @@ struct starting {
 	char id[65];
 };
 
-static int read_order(struct request *rq, struct act_order *order, struct err *err)
+int rollout_order(struct request *rq, struct act_order *order, struct err *err)
 {
 	json_t *body, *unused = NULL;
 	const char *note = NULL;
@@ -38,10 +44,14 @@ static int read_order(struct request *rq, struct act_order *order, struct err *e
 		FIELD_NAME("release", &order->release),
 		FIELD_NAME("channel", &order->channel),
 		FIELD_ARRAY("classes", &order->classes, .optional = true, .min = 1),
+		FIELD_ARRAY("groups", &order->groups, .optional = true),
 		FIELD_BOOL("retry", &order->retry, .optional = true),
+		FIELD_BOOL("supersede", &order->supersede, .optional = true),
+		FIELD_BOOL("confirm", &order->confirmed, .optional = true),
 		FIELD_TEXT("note", &note, .optional = true, .max = 1000),
 		/* the policy's own, read by policy_read() */
 		FIELD_ARRAY("stages", &unused, .optional = true),
+		FIELD_ARRAY("gates", &unused, .optional = true),
 		FIELD_INT("alpha_ppm", &ignored, .optional = true),
 		FIELD_INT("promote_alpha_ppm", &ignored, .optional = true),
 		FIELD_INT("abort_after_lanes", &ignored, .optional = true),
@@ -61,16 +71,35 @@ static int start(struct db *db, void *arg, struct err *err)
 	return act_start(db, &act, &s->order, s->id, err);
 }
 
-static int reply_rollout(struct request *rq, struct reply *reply, const char *id, unsigned code,
-			 struct err *err);
+static int rollout_whole(struct request *rq, const char *id, json_t **ret, struct err *err);
 
 int api_rollout_start(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct starting s = {.rq = rq};
-	if (read_order(rq, &s.order, err) ||
-	    write_run(rq, "rollout.start", s.order.model, rq->body, start, &s, err))
+	json_auto_t *left = json_array();
+	json_t *body;
+	if (rollout_order(rq, &s.order, err))
 		return -1;
-	return reply_rollout(rq, reply, s.id, 201, err);
+	s.order.left = left;
+	if (write_run(rq, "rollout.start", s.order.model, rq->body, start, &s, err) ||
+	    rollout_whole(rq, s.id, &body, err))
+		return -1;
+	json_object_set(body, "superseded", left);
+	return reply_json(reply, 201, body, err);
+}
+
+int api_rollout_plan(struct request *rq, struct reply *reply, struct err *err)
+{
+	struct act_order order = {.model = NULL};
+	json_t *answer;
+	AUTO(arena_free) struct arena *arena = arena_new(ROLLOUT_PLAN_ARENA);
+	if (!arena)
+		return err_nomem(err);
+	if (rollout_order(rq, &order, err))
+		return -1;
+	const struct rollout_plan plan = {rq->db,	    rq->app->blobs, rq->app->publisher, &order,
+					  write_now(rq), rq->app->config->min_cohort};
+	return rollout_plan(&plan, arena, &answer, err) ? -1 : reply_json(reply, 200, answer, err);
 }
 
 /* ---- look ---- */
@@ -83,21 +112,30 @@ static json_t *rollout_json(const struct rollout *r)
 			 policy_json(&r->policy));
 }
 
+struct listing {
+	struct request *rq;
+	json_t *items;
+};
+
+/* A token for some models sees theirs. */
 static int append_rollout(void *arg, const struct rollout *rollout, struct err *err)
 {
-	return json_array_append_new(arg, rollout_json(rollout)) ? err_nomem(err) : 0;
+	const struct listing *listing = arg;
+	struct err refused;
+	if (request_may(listing->rq, rollout->model, &refused))
+		return 0;
+	return json_array_append_new(listing->items, rollout_json(rollout)) ? err_nomem(err) : 0;
 }
 
 int api_rollout_list(struct request *rq, struct reply *reply, struct err *err)
 {
 	const char *state = NULL;
-	json_t *items = json_array();
+	json_auto_t *items = json_array();
+	struct listing listing = {rq, items};
 	if (request_query_text(rq, "state", &state, err) ||
-	    rollout_each(rq->db, state, rq->arena, append_rollout, items, err)) {
-		json_decref(items);
+	    rollout_each(rq->db, state, rq->arena, append_rollout, &listing, err))
 		return -1;
-	}
-	return reply_list(reply, rq, items, NULL, err);
+	return reply_list(reply, rq, json_incref(items), NULL, err);
 }
 
 /* How many entered, in all stages; late reports count too. */
@@ -135,6 +173,8 @@ static int append_lane(struct request *rq, const struct rollout *r, const struct
 		lane->reason, "release", lane->release, "stable", lane->stable, "candidate_ppm",
 		(json_int_t)ppm, "entered", "candidate", (json_int_t)candidate, "control",
 		(json_int_t)control);
+	if (item && *lane->lead)
+		json_object_set_new(item, "lead", json_string(lane->lead));
 	return json_array_append_new(list, item) ? err_nomem(err) : 0;
 }
 
@@ -148,8 +188,7 @@ static int load(struct request *rq, const char *id, struct arena *arena, struct 
 	return lane_list(rq->db, id, arena, ret_lanes, ret_count, err);
 }
 
-static int reply_rollout(struct request *rq, struct reply *reply, const char *id, unsigned code,
-			 struct err *err)
+static int rollout_whole(struct request *rq, const char *id, json_t **ret, struct err *err)
 {
 	struct rollout rollout;
 	struct lane *lanes;
@@ -165,50 +204,124 @@ static int reply_rollout(struct request *rq, struct reply *reply, const char *id
 			return -1;
 	json_t *body = rollout_json(&rollout);
 	json_object_set(body, "lanes", list);
-	return reply_json(reply, code, body, err);
+	*ret = body;
+	return body ? 0 : err_nomem(err);
+}
+
+static int reply_rollout(struct request *rq, struct reply *reply, const char *id, struct err *err)
+{
+	json_t *body;
+	return rollout_whole(rq, id, &body, err) ? -1 : reply_json(reply, 200, body, err);
 }
 
 int api_rollout_get(struct request *rq, struct reply *reply, struct err *err)
 {
-	return reply_rollout(rq, reply, rq->params[0], 200, err);
+	return reply_rollout(rq, reply, rq->params[0], err);
 }
 
 /* ---- explain ---- */
 
-/* Evidence is a pure function of rows: it is made anew for whoever asks. */
-static int explain_lane(struct request *rq, const struct rollout *r, const struct lane *lane,
-			unsigned lanes, json_t *list, struct err *err)
+/* What is read for one answer. */
+struct explaining {
+	struct request *rq;
+	struct rollout rollout;
+	struct lane *lanes;
+	unsigned count;
+	struct family *family;
+	struct outages down;
+};
+
+/* The classes of the lane's group; NULL: it is by itself. */
+static json_t *group_json(const struct explaining *x, const struct lane *lane)
 {
-	AUTO(evidence_free) struct evidence *evidence = NULL;
-	const struct circumstances c = {lane, &r->policy, lanes, engine_authentic(rq->app->engine),
-					write_now(rq)};
-	if (evidence_new(&evidence, lane, &r->policy, err) ||
-	    evidence_update(evidence, rq->db, lane, err))
+	json_t *list = *lane->lead ? json_array() : NULL;
+	for (unsigned i = 0; list && i < x->count; i++)
+		if (lane_same_group(&x->lanes[i], lane))
+			json_array_append_new(list, json_string(x->lanes[i].class));
+	return list;
+}
+
+/* Without a lane that is active, and so old that its cells may have become daily ones. */
+static bool is_past(const struct explaining *x, const struct lane *lane)
+{
+	for (unsigned i = 0; i < x->count; i++)
+		if (lane_active(x->lanes[i].state))
+			return false;
+	return lane->started - 2 * lane->clock.window_s < days_fine_from(write_now(x->rq));
+}
+
+static int explain_now(const struct explaining *x, const struct lane *lane, json_t **ret_item,
+		       struct err *err)
+{
+	const struct evidence *evidence = family_evidence(x->family, lane->class);
+	AUTO(slice_table_free) struct slice_table *slices = NULL;
+	if (slice_table_read(&slices, x->rq->db, lane->rollout, lane->class,
+			     x->rq->app->config->min_cohort, err))
 		return -1;
-	return json_array_append_new(list, decide_explain(evidence, &c)) ? err_nomem(err) : 0;
+	const int64_t now = write_now(x->rq);
+	const struct circumstances c = {lane, family_policy(x->family), family_lanes(x->family),
+					engine_authentic(x->rq->app->engine), now, x->family, slices,
+					outages_within(&x->down, lane->since, now)};
+	*ret_item = evidence ? decide_explain(evidence, &c) : NULL;
+	return 0;
+}
+
+static int explain_lane(const struct explaining *x, const struct lane *lane, json_t *list,
+			struct err *err)
+{
+	json_t *item = NULL;
+	if (is_past(x, lane) ? journal_last_evidence(x->rq->db, lane->rollout, lane->class, &item, err)
+			     : explain_now(x, lane, &item, err))
+		return -1;
+	if (!item) /* a skipped lane has no evidence, nor one that operators moved alone */
+		item = json_pack("{s:s, s:I, s:s, s:[]}", "class", lane->class, "stage",
+				 (json_int_t)lane->stage, "state", lane_state_names[lane->state], "gates");
+	json_t *group = group_json(x, lane);
+	if (group)
+		json_object_set_new(item, "group", group);
+	return json_array_append_new(list, item) ? err_nomem(err) : 0;
+}
+
+/* Whether the class is the lane's, or one that shares it. */
+static bool about(const struct explaining *x, const struct lane *lane, const char *class)
+{
+	for (unsigned i = 0; i < x->count; i++)
+		if (!strcmp(x->lanes[i].class, class))
+			return &x->lanes[i] == lane || lane_same_group(&x->lanes[i], lane);
+	return false;
 }
 
 int api_rollout_gates(struct request *rq, struct reply *reply, struct err *err)
 {
 	const char *class = NULL;
-	struct rollout rollout;
-	struct lane *lanes;
-	unsigned count;
+	struct explaining x = {.rq = rq};
 	AUTO(arena_free) struct arena *arena = arena_new(LANES_ARENA);
 	if (!arena)
 		return err_nomem(err);
 	if (request_query_text(rq, "class", &class, err) ||
-	    load(rq, rq->params[0], arena, &rollout, &lanes, &count, err))
+	    load(rq, rq->params[0], arena, &x.rollout, &x.lanes, &x.count, err))
 		return -1;
+	/* Evidence is a pure function of rows: it is made anew for whoever asks, while they are there. */
+	AUTO(family_free) struct family *family = NULL;
+	const struct evidence_source source = {.db = rq->db, .down = &x.down};
+	const struct family_news news = {x.lanes, x.count, &source, 1};
+	bool any;
+	if (outages_read(rq->db, &x.down, err) ||
+	    family_new(&family, &x.rollout.policy, x.lanes, x.count,
+		       !engine_authentic(rq->app->engine), err) ||
+	    family_update(family, &news, &any, err))
+		return -1;
+	x.family = family;
 	json_auto_t *list = json_array();
-	for (unsigned i = 0; i < count; i++)
-		if ((!class || !strcmp(class, lanes[i].class)) &&
-		    explain_lane(rq, &rollout, &lanes[i], count, list, err))
+	for (unsigned i = 0; i < x.count; i++)
+		if (lane_leads(&x.lanes[i]) && (!class || about(&x, &x.lanes[i], class)) &&
+		    explain_lane(&x, &x.lanes[i], list, err))
 			return -1;
 	if (class && !json_array_size(list))
 		return err_set(err, ERR_NOT_FOUND, "rollout %s has no lane %s", rq->params[0],
 			       class);
-	return reply_json(reply, 200, json_pack("{s:s, s:O}", "id", rollout.id, "lanes", list), err);
+	return reply_json(reply, 200,
+			  json_pack("{s:s, s:O}", "id", x.rollout.id, "lanes", list), err);
 }
 
 int api_rollout_events(struct request *rq, struct reply *reply, struct err *err)
@@ -217,6 +330,7 @@ int api_rollout_events(struct request *rq, struct reply *reply, struct err *err)
 	int64_t limit, after;
 	json_t *items;
 	if (rollout_get(rq->db, rq->params[0], rq->arena, &rollout, err) ||
+	    request_may(rq, rollout.model, err) ||
 	    request_page_seq(rq, &limit, &after, err) ||
 	    journal_events(rq->db, rollout.id, after, limit, &items, err))
 		return -1;
@@ -242,8 +356,9 @@ static bool meant(enum hand hand, const struct lane *lane)
 	case HAND_PAUSE:
 		return lane->state == LANE_RUNNING;
 	case HAND_RESUME:
-	case HAND_APPROVE:
 		return lane->state == LANE_HOLDING;
+	case HAND_APPROVE:
+		return act_waits_for_approval(lane);
 	case HAND_UNDO:
 		return lane->state == LANE_COMPLETE;
 	case HAND_ADVANCE:
@@ -259,15 +374,6 @@ static int need_running(const struct lane *lane, struct err *err)
 		       ? 0
 		       : err_set(err, ERR_CONFLICT, "lane %s/%s is not running: %s", lane->rollout,
 				 lane->class, lane_state_names[lane->state]);
-}
-
-static int approve(struct db *db, const struct act *act, struct lane *lane, const char *reason,
-		   struct err *err)
-{
-	if (lane->state != LANE_HOLDING || strncmp(lane->reason, "approval", 8) != 0)
-		return err_set(err, ERR_CONFLICT, "lane %s/%s does not wait for approval",
-			       lane->rollout, lane->class);
-	return act_advance(db, act, lane, reason, NULL, err);
 }
 
 static int handle_lane(struct db *db, const struct handling *h, struct lane *lane,
@@ -286,7 +392,7 @@ static int handle_lane(struct db *db, const struct handling *h, struct lane *lan
 	case HAND_ADVANCE:
 		return act_advance(db, &act, lane, reason, NULL, err);
 	case HAND_APPROVE:
-		return approve(db, &act, lane, reason, err);
+		return act_approve(db, &act, lane, reason, err);
 	case HAND_ABORT:
 		return act_take_back(db, &act, lane, LANE_ABORTED,
 				     *reason ? reason : "aborted by an operator", NULL, err);
@@ -298,10 +404,23 @@ static int handle_lane(struct db *db, const struct handling *h, struct lane *lan
 
 static bool named(const struct handling *h, const struct lane *lane)
 {
+	if (!h->classes)
+		return meant(h->hand, lane);
 	size_t i;
 	const json_t *item;
 	json_array_foreach (h->classes, i, item)
 		if (json_is_string(item) && !strcmp(json_string_value(item), lane->class))
+			return true;
+	return false;
+}
+
+/* Whether it shares its lane, which is not over, with one that was handled before. */
+static bool went_along(const struct lane *lanes, const bool *handled, unsigned index, enum hand hand)
+{
+	if (hand == HAND_UNDO)
+		return false;
+	for (unsigned i = 0; i < index; i++)
+		if (handled[i] && lane_same_group(&lanes[i], &lanes[index]))
 			return true;
 	return false;
 }
@@ -316,12 +435,15 @@ static int handle(struct db *db, void *arg, struct err *err)
 		return err_nomem(err);
 	if (lane_list(db, h->rq->params[0], arena, &lanes, &count, err))
 		return -1;
+	bool *handled = arena_array(arena, count + 1, sizeof(*handled));
+	if (!handled)
+		return err_nomem(err);
 	for (unsigned i = 0; i < count; i++) {
-		if (h->classes ? !named(h, &lanes[i]) : !meant(h->hand, &lanes[i]))
-			continue;
-		if (handle_lane(db, h, &lanes[i], err))
+		handled[i] = named(h, &lanes[i]);
+		if (handled[i] && !went_along(lanes, handled, i, h->hand) &&
+		    handle_lane(db, h, &lanes[i], err))
 			return -1;
-		h->done++;
+		h->done += handled[i];
 	}
 	if (h->classes && h->done < json_array_size(h->classes))
 		return err_set(err, ERR_INVALID, "classes: not all of them are lanes of rollout %s",
@@ -347,7 +469,7 @@ static int hand(struct request *rq, struct reply *reply, enum hand which, const 
 	    request_may(rq, rollout.model, err) ||
 	    write_run(rq, action, rollout.id, rq->body, handle, &h, err))
 		return -1;
-	return reply_rollout(rq, reply, rollout.id, 200, err);
+	return reply_rollout(rq, reply, rollout.id, err);
 }
 
 int api_rollout_pause(struct request *rq, struct reply *reply, struct err *err)

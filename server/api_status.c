@@ -1,14 +1,18 @@
 /* Health, readiness, status, metrics, and the API's own description. */
 #include "base/clock.h"
 #include "manifest/publish.h"
+#include "rollout/engine.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/config.h"
+#include "server/housekeeping.h"
 #include "server/listen.h"
 #include "server/metrics.h"
+#include "server/share.h"
 #include "server/workers.h"
 #include "store/blob.h"
 #include "store/db.h"
+#include "store/delta_job.h"
 #include "store/ledger.h"
 #include "telemetry/intake.h"
 
@@ -235,27 +239,32 @@ static void intake_metrics(const struct app *app, struct buf *out)
 
 	intake_stats(app->intake, &stats);
 	metrics_value(out, "flotilla_reports_merged_total", "counter", "Reports counted",
-		      (double)stats.merged);
+		      (double)stats.verdicts[INTAKE_MERGED]);
 	metrics_value(out, "flotilla_reports_duplicate_total", "counter",
-		      "Reports seen before", (double)stats.duplicate);
+		      "Reports seen before", (double)stats.verdicts[INTAKE_DUPLICATE]);
 	metrics_value(out, "flotilla_reports_unknown_total", "counter",
-		      "Reports about what is not known", (double)stats.unknown);
+		      "Reports about what is not known", (double)stats.verdicts[INTAKE_UNKNOWN]);
 	metrics_value(out, "flotilla_reports_refused_total", "counter",
 		      "Reports refused because too many wait", (double)stats.refused);
 	metrics_value(out, "flotilla_reports_queued", "gauge", "Reports waiting", stats.queued);
+	metrics_value(out, "flotilla_reports_remembered", "gauge",
+		      "Reports of which a copy would be known", (double)stats.nonces);
 }
 
 static void worker_metrics(const struct app *app, struct buf *out)
 {
-	struct workers_stats stats;
+	struct workers_stats stats, bulk;
 
 	workers_stats(app->workers, &stats);
-	metrics_value(out, "flotilla_jobs_total", "counter", "Jobs begun by workers",
-		      (double)stats.jobs);
+	workers_stats(app->bulk, &bulk);
+	metrics_value(out, "flotilla_jobs_total", "counter", "Jobs begun by workers, of both listeners",
+		      (double)(stats.jobs + bulk.jobs));
 	metrics_value(out, "flotilla_jobs_refused_total", "counter",
-		      "Jobs refused because too many wait", (double)stats.refused);
-	metrics_value(out, "flotilla_jobs_queued", "gauge", "Jobs waiting", stats.queued);
-	metrics_value(out, "flotilla_workers_busy", "gauge", "Workers at work", stats.busy);
+		      "Jobs refused because too many wait", (double)(stats.refused + bulk.refused));
+	metrics_value(out, "flotilla_jobs_queued", "gauge", "Jobs waiting",
+		      stats.queued + bulk.queued);
+	metrics_value(out, "flotilla_workers_busy", "gauge", "Workers at work",
+		      stats.busy + bulk.busy);
 }
 
 static void publisher_metrics(const struct app *app, struct buf *out)
@@ -283,21 +292,63 @@ static void publisher_metrics(const struct app *app, struct buf *out)
 		      (double)stats.first_expiry);
 }
 
+static void engine_metrics(const struct app *app, struct buf *out)
+{
+	struct engine_stats stats;
+
+	engine_stats(app->engine, &stats);
+	metrics_value(out, "flotilla_engine_ticks_total", "counter", "Looks of the engine at the lanes",
+		      (double)stats.ticks);
+	metrics_value(out, "flotilla_engine_failures_total", "counter",
+		      "Of these, those in which something failed", (double)stats.failures);
+	metrics_value(out, "flotilla_engine_decisions_total", "counter",
+		      "Lanes that the engine advanced, held or took back", (double)stats.decisions);
+	metrics_value(out, "flotilla_engine_tick_max_seconds", "gauge",
+		      "The longest look since the start", (double)stats.tick_us_max / 1e6);
+	metrics_value(out, "flotilla_lanes", "gauge", "Lanes that are running or holding",
+		      stats.lanes);
+}
+
+static void care_metrics(const struct app *app, struct buf *out)
+{
+	metrics_value(out, "flotilla_store_collected_timestamp_seconds", "gauge",
+		      "Real time at which the last collection ended; 0: none did",
+		      (double)housekeeping_last(app->housekeeping, CHORE_GC));
+	metrics_value(out, "flotilla_store_scrubbed_timestamp_seconds", "gauge",
+		      "Real time at which the last scrub ended; 0: none did",
+		      (double)housekeeping_last(app->housekeeping, CHORE_SCRUB));
+	metrics_value(out, "flotilla_store_damaged", "gauge",
+		      "Packs, recipes and deltas that the last scrub found damaged",
+		      (double)housekeeping_damaged(app->housekeeping));
+}
+
+static int delta_metrics(struct request *rq, struct buf *out, struct err *err)
+{
+	struct delta_job_sums sums;
+
+	if (delta_job_sum(rq->db, &sums, err) < 0)
+		return -1;
+	metrics_value(out, "flotilla_deltas_queued", "gauge", "Deltas waiting or being made",
+		      (double)(sums.count[DELTA_QUEUED] + sums.count[DELTA_RUNNING]));
+	metrics_value(out, "flotilla_deltas_failed", "gauge", "Deltas that could not be made",
+		      (double)sums.count[DELTA_FAILED]);
+	metrics_value(out, "flotilla_deltas", "gauge", "Deltas that are made and listed",
+		      (double)sums.count[DELTA_DONE]);
+	metrics_value(out, "flotilla_delta_bytes", "gauge", "Bytes of these", (double)sums.bytes);
+	return 0;
+}
+
 static void store_metrics(const struct app *app, struct buf *out)
 {
 	struct blobs_stats stats;
 
 	blobs_stats(app->blobs, &stats);
-	metrics_value(out, "flotilla_packs", "gauge", "Packs in the store",
-		      (double)stats.count[BLOB_PACK]);
-	metrics_value(out, "flotilla_recipes", "gauge", "Recipes in the store",
-		      (double)stats.count[BLOB_RECIPE]);
 	metrics_value(out, "flotilla_mapped_bytes", "gauge", "Bytes of files kept mapped",
 		      (double)stats.mapped_bytes);
 	metrics_value(out, "flotilla_disk_free_bytes", "gauge", "Free on the data disk",
 		      (double)stats.disk_free);
 	metrics_value(out, "flotilla_answers_fed", "gauge", "Files being unpacked for clients",
-		      atomic_load(&app->feeds));
+		      shares_taken(app->feeds));
 }
 
 int api_metrics(struct request *rq, struct reply *reply, struct err *err)
@@ -316,6 +367,10 @@ int api_metrics(struct request *rq, struct reply *reply, struct err *err)
 	worker_metrics(app, &out);
 	publisher_metrics(app, &out);
 	store_metrics(app, &out);
+	engine_metrics(app, &out);
+	care_metrics(app, &out);
+	if (delta_metrics(rq, &out, err) < 0)
+		return -1;
 	metrics_value(&out, "flotilla_clock_seconds", "gauge", "The server's own time",
 		      (double)clock_ms(&app->clock) / 1e3);
 	if (buf_ok(&out, "metrics", err) < 0)

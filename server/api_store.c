@@ -12,6 +12,8 @@
 #include "store/ingest.h"
 #include "store/inventory.h"
 #include "store/recipe.h"
+#include "store/scope.h"
+#include "store/taken.h"
 #include "store/upload.h"
 
 #include <stdio.h>
@@ -54,19 +56,57 @@ static int reply_info(struct reply *reply, const struct recipe_info *info, struc
 			  err);
 }
 
-/* ---- Who did it, in the same transaction. ---- */
+/* A token for some models must not learn what others have: what it may know of.  NULL: all. */
+static const struct scope *scope_of(const struct request *rq, struct scope *room)
+{
+	*room = (struct scope){rq->who.models, rq->who.id};
+	return rq->who.models ? room : NULL;
+}
+
+static struct taker taker_of(const struct request *rq)
+{
+	return (struct taker){rq->who.id, rq->who.quota_bytes, rq->who.uploads};
+}
+
+/* ---- Who did it, and what it counts for, in the same transaction. ---- */
 
 struct deed {
 	const struct request *rq;
 	const char *action;
 	const char *resource;
+	const struct digest *pack; /* that was brought, of so many bytes; NULL: none */
+	int64_t bytes;
+	bool raw; /* the whole file was brought */
 	struct also also;
 };
+
+/* A pack by its bytes; a raw file, now that it counts as an open upload no more, by its length; a recipe
+ * of packs that are counted, by nothing.  What counts already is not asked about again. */
+static int deed_count(struct db *db, const struct deed *deed, const struct recipe_info *info,
+		      struct err *err)
+{
+	const struct taker taker = taker_of(deed->rq);
+	const struct digest *what = deed->pack ? deed->pack : info ? &info->recipe : NULL;
+	const int64_t bytes = deed->raw && info ? info->length : deed->bytes;
+	const int64_t now = now_of(deed->rq);
+
+	if (!what)
+		return 0;
+	int counted = taken_has(db, taker.token, what, err);
+	if (counted < 0 ||
+	    (!counted && bytes && taken_room(db, &taker, bytes, now, err) < 0))
+		return -1;
+	return taken_add(db, taker.token, deed->pack ? TAKEN_PACK : TAKEN_RECIPE, what, bytes, now,
+			 err);
+}
 
 static int deed_write(struct db *db, void *arg, const struct recipe_info *info, struct err *err)
 {
 	const struct deed *deed = arg;
 	json_auto_t *data = NULL;
+
+	if (deed_count(db, deed, info, err) < 0)
+		return -1;
 
 	if (info)
 		data = json_pack("{s:o, s:o, s:I}", "recipe", digest_json(&info->recipe), "sha256",
@@ -84,121 +124,63 @@ static const struct also *deed_also(struct deed *deed, const struct request *rq,
 				    const char *action, const char *resource)
 {
 	*deed = (struct deed){.rq = rq, .action = action, .resource = resource};
-	deed->also = (struct also){deed_write, deed};
+	deed->also = (struct also){.fn = deed_write, .arg = deed};
 	return &deed->also;
 }
 
 /* ---- What is there. ---- */
 
-int api_store_stat(struct request *rq, struct reply *reply, struct err *err)
+/* The newest recipe of the file that the scope knows; another may be newer and somebody else's. */
+static int file_in_scope(struct request *rq, const struct scope *scope,
+			 const struct digest *sha256, struct recipe_info *ret_info, struct err *err)
 {
-	struct inventory_sums sums;
-	struct blobs_stats stats;
+	AUTO_LIST struct inventory_list list = {0};
+	const struct digest none = {{0}};
+	bool known = false;
 
-	if (inventory_sum(rq->db, &sums, err) < 0)
+	if (inventory_file_recipes(rq->db, sha256, inventory_gather, &list, err) < 0)
 		return -1;
-	blobs_stats(rq->app->blobs, &stats);
-	return reply_json(reply, 200,
-			  json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "packs",
-				    (json_int_t)sums.packs, "pack_bytes",
-				    (json_int_t)sums.pack_bytes, "chunks", (json_int_t)sums.chunks,
-				    "recipes", (json_int_t)sums.recipes, "file_bytes",
-				    (json_int_t)sums.file_bytes, "mapped_bytes",
-				    (json_int_t)stats.mapped_bytes, "disk_free",
-				    (json_int_t)stats.disk_free, "disk_reserve",
-				    (json_int_t)stats.disk_reserve),
-			  err);
-}
-
-/* A token for some models must not learn what others have: it may know the chunks of its models'
- * files.  Collects those among the asked. */
-struct scope {
-	struct blobs *blobs;
-	struct map *asked;   /* digest -> the map itself */
-	struct map *visible; /* likewise, a part of asked; NULL: only look for recipe */
-	const struct digest *recipe;
-	bool found;
-};
-
-static int scope_recipe(void *arg, const struct digest *name, int64_t bytes, struct err *err)
-{
-	struct scope *scope = arg;
-	AUTO(recipe_free) struct recipe *recipe = NULL;
-
-	(void)bytes;
-	if (!scope->visible) {
-		scope->found |= digest_eq(name, scope->recipe);
-		return 0;
-	}
-	AUTO(blob_unref) struct blob *blob = blob_get(scope->blobs, BLOB_RECIPE, name, err);
-	if (!blob || recipe_parse(&recipe, blob->bytes, blob->len, err) < 0)
+	/* Asked of what is not there too: it takes as long. */
+	if (!list.count && scope_knows(rq->db, scope, &none, &known, err) < 0)
 		return -1;
-	for (uint32_t i = 0; i < recipe->count; i++) {
-		const uint8_t *key = recipe->chunks[i].digest.bytes;
-		if (map_get(scope->asked, key, DIGEST_LEN) &&
-		    map_put(scope->visible, key, DIGEST_LEN, scope->visible))
-			return err_nomem(err);
-	}
-	return 0;
-}
-
-/* who.models is "\nname\nname\n". */
-static int scope_walk(struct request *rq, struct scope *scope, struct err *err)
-{
-	char *names = arena_strdup(rq->arena, rq->who.models), *rest = names;
-	char *name;
-
-	if (!names)
-		return err_nomem(err);
-	while ((name = strsep(&rest, "\n")))
-		if (*name && inventory_model_recipes(rq->db, name, scope_recipe, scope, err) < 0)
+	for (size_t i = 0; i < list.count; i++) {
+		if (scope_knows(rq->db, scope, &list.items[i].name, &known, err) < 0)
 			return -1;
-	return 0;
-}
-
-static int scope_chunks(struct request *rq, const struct digest *digests, size_t count,
-			struct map *visible, struct err *err)
-{
-	AUTO(map_free) struct map *asked = map_new(NULL);
-	struct scope scope = {.blobs = rq->app->blobs, .asked = asked, .visible = visible};
-
-	if (!asked || !visible)
-		return err_nomem(err);
-	for (size_t i = 0; i < count; i++)
-		if (map_put(asked, digests[i].bytes, DIGEST_LEN, asked))
-			return err_nomem(err);
-	return scope_walk(rq, &scope, err);
+		if (known)
+			return inventory_recipe(rq->db, &list.items[i].name, ret_info, err);
+	}
+	return err_set(err, ERR_NOT_FOUND, "nothing that it knows");
 }
 
 int api_store_file(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct digest sha256;
 	struct recipe_info info;
+	struct scope room;
+	const struct scope *scope = scope_of(rq, &room);
 
-	if (param_digest(rq->params[0], "sha256", &sha256, err) < 0 ||
-	    inventory_file(rq->db, &sha256, &info, err) < 0)
+	if (param_digest(rq->params[0], "sha256", &sha256, err) < 0)
 		return -1;
-	if (rq->who.models) {
-		struct scope scope = {.recipe = &info.recipe};
-		if (scope_walk(rq, &scope, err) < 0)
-			return -1;
-		if (!scope.found)
-			return err_set(err, ERR_NOT_FOUND, "there is no such file in the store");
-	}
+	int result = scope ? file_in_scope(rq, scope, &sha256, &info, err)
+			   : inventory_file(rq->db, &sha256, &info, err);
+	if (result < 0)
+		return err->status != ERR_NOT_FOUND
+			       ? -1
+			       : err_set(err, ERR_NOT_FOUND, "there is no such file in the store");
 	return reply_info(reply, &info, err);
 }
 
 static int missing_piece(struct request *rq, const struct digest *digests, size_t count,
 			 uint8_t *bitmap, struct err *err)
 {
-	AUTO(map_free) struct map *visible = NULL;
+	AUTO(map_free) struct map *places = NULL;
+	struct scope room;
+	const struct scope *scope = scope_of(rq, &room);
 
-	if (rq->who.models) {
-		visible = map_new(NULL);
-		if (scope_chunks(rq, digests, count, visible, err) < 0)
-			return -1;
-	}
-	return ingest_missing(rq->app->blobs, rq->db, digests, count, visible, now_of(rq), bitmap,
+	if (scope &&
+	    scope_places(rq->app->blobs, rq->db, scope, digests, count, &places, err) < 0)
+		return -1;
+	return ingest_missing(rq->app->blobs, rq->db, digests, count, places, now_of(rq), bitmap,
 			      err);
 }
 
@@ -243,14 +225,26 @@ int api_store_missing(struct request *rq, struct reply *reply, struct err *err)
 
 int api_pack_put(struct request *rq, struct reply *reply, struct err *err)
 {
+	const struct taker taker = taker_of(rq);
 	struct digest name;
 	struct ingest_result result;
 	struct deed deed;
 
-	if (param_digest(rq->params[0], "sha256", &name, err) < 0 ||
-	    ingest_pack(rq->app->blobs, rq->db, &name, rq->body_fd, (uint64_t)rq->body_len,
-			now_of(rq), deed_also(&deed, rq, "pack.store", rq->params[0]), &result,
-			err) < 0)
+	if (param_digest(rq->params[0], "sha256", &name, err) < 0)
+		return -1;
+	/* What need not be counted again; to who must not learn of others, only its own is known.  The
+	 * transaction asks for room too: asked here, what will be refused leaves nothing on the disk. */
+	int known = rq->who.models ? taken_has(rq->db, taker.token, &name, err)
+				   : inventory_pack(rq->db, &name, err);
+	if (known < 0 ||
+	    (!known && taken_room(rq->db, &taker, rq->body_len, now_of(rq), err) < 0))
+		return -1;
+	const struct also *also = deed_also(&deed, rq, "pack.store", rq->params[0]);
+	deed.pack = &name;
+	deed.bytes = rq->body_len;
+	deed.also.blind = rq->who.models && !known;
+	if (ingest_pack(rq->app->blobs, rq->db, &name, rq->body_fd, (uint64_t)rq->body_len,
+			now_of(rq), also, &result, err) < 0)
 		return -1;
 	return reply_json(reply, 200,
 			  json_pack("{s:o, s:I, s:I, s:b}", "pack", digest_json(&name), "bytes",
@@ -259,13 +253,45 @@ int api_pack_put(struct request *rq, struct reply *reply, struct err *err)
 			  err);
 }
 
+/* The chunks that a recipe from this asker may consist of; *ret_places stays NULL where that is all,
+ * or where the recipe is the asker's already. */
+static int recipe_places(struct request *rq, const char *bytes, size_t len,
+			 const struct digest *name, struct map **ret_places, struct err *err)
+{
+	AUTO(recipe_free) struct recipe *recipe = NULL;
+	struct scope room;
+	const struct scope *scope = scope_of(rq, &room);
+	bool known = true;
+
+	if (scope && scope_knows(rq->db, scope, name, &known, err) < 0)
+		return -1;
+	if (known)
+		return 0;
+	if (recipe_parse(&recipe, bytes, len, err) < 0)
+		return -1;
+	return scope_recipe_places(rq->app->blobs, rq->db, scope, recipe, ret_places, err);
+}
+
+static int recipe_store(struct request *rq, const char *bytes, size_t len,
+			struct recipe_info *ret_info, struct err *err)
+{
+	AUTO(map_free) struct map *places = NULL;
+	struct digest name;
+	char hex[DIGEST_HEX];
+	struct deed deed;
+
+	digest_of(&name, bytes, len);
+	digest_hex(&name, hex);
+	if (recipe_places(rq, bytes, len, &name, &places, err) < 0)
+		return -1;
+	return ingest_recipe(rq->app->blobs, rq->db, bytes, len, places, now_of(rq),
+			     deed_also(&deed, rq, "recipe.store", hex), ret_info, err);
+}
+
 int api_recipe_post(struct request *rq, struct reply *reply, struct err *err)
 {
 	size_t len = (size_t)rq->body_len;
 	struct recipe_info info;
-	struct digest name;
-	char hex[DIGEST_HEX];
-	struct deed deed;
 
 	if (!len || len > RECIPE_BYTES_MAX)
 		return err_set(err, ERR_INVALID, "the body: a recipe of at most %u bytes",
@@ -274,12 +300,8 @@ int api_recipe_post(struct request *rq, struct reply *reply, struct err *err)
 	if (!bytes)
 		return err_nomem(err);
 	int result = file_pread_all(rq->body_fd, bytes, len, 0, err);
-	if (!result) {
-		digest_of(&name, bytes, len);
-		digest_hex(&name, hex);
-		result = ingest_recipe(rq->app->blobs, rq->db, bytes, len, now_of(rq),
-				       deed_also(&deed, rq, "recipe.store", hex), &info, err);
-	}
+	if (!result)
+		result = recipe_store(rq, bytes, len, &info, err);
 	free(bytes);
 	return result ? -1 : reply_info(reply, &info, err);
 }
@@ -318,7 +340,7 @@ int api_upload_create(struct request *rq, struct reply *reply, struct err *err)
 {
 	struct digest sha256 = {{0}};
 	struct upload_spec spec = {
-		.token = rq->who.id, .length = -1, .max_length = length_max(rq)};
+		.taker = taker_of(rq), .length = -1, .max_length = length_max(rq)};
 	bool stated = false;
 	const struct json_field fields[] = {
 		FIELD_INT("length", &spec.length, .optional = true, .min = 0),
@@ -331,12 +353,12 @@ int api_upload_create(struct request *rq, struct reply *reply, struct err *err)
 	if (rq->body && json_read(rq->body, fields, COUNT_OF(fields), err) < 0)
 		return -1;
 	spec.sha256 = stated ? &sha256 : NULL;
-	if (upload_create(rq->app->blobs, &spec, now_of(rq),
+	if (upload_create(rq->app->blobs, rq->db, &spec, now_of(rq),
 			  deed_also(&deed, rq, "upload.create", spec.name ? spec.name : ""),
 			  &upload, err) < 0 ||
-	    reply_offset(reply, 0, err) < 0)
+	    reply_offset(reply, upload.offset, err) < 0)
 		return -1;
-	return reply_json(reply, 201, upload_json(&upload), err);
+	return reply_json(reply, upload.resumed ? 200 : 201, upload_json(&upload), err);
 }
 
 int api_upload_get(struct request *rq, struct reply *reply, struct err *err)
@@ -366,12 +388,14 @@ static int header_int(const struct request *rq, const char *name, bool wanted, i
 
 int api_upload_begin(struct request *rq, int *ret_fd, int64_t *max_body, struct err *err)
 {
-	int64_t offset = 0, len = -1, max;
+	const struct taker taker = taker_of(rq);
+	struct upload_part part = {.len = -1, .max_length = length_max(rq)};
+	int64_t max;
 
-	if (header_int(rq, "Upload-Offset", true, &offset, err) < 0 ||
-	    header_int(rq, "Content-Length", false, &len, err) < 0 ||
-	    upload_append(rq->app->blobs, rq->db, rq->params[0], rq->who.id, offset, len,
-			  length_max(rq), ret_fd, &max, err) < 0)
+	if (header_int(rq, "Upload-Offset", true, &part.offset, err) < 0 ||
+	    header_int(rq, "Content-Length", false, &part.len, err) < 0 ||
+	    upload_append(rq->app->blobs, rq->db, rq->params[0], &taker, &part, now_of(rq), ret_fd,
+			  &max, err) < 0)
 		return -1;
 	if (max < *max_body)
 		*max_body = max;
@@ -396,14 +420,16 @@ int api_upload_finish(struct request *rq, struct reply *reply, struct err *err)
 	const struct json_field fields[] = {
 		FIELD_DIGEST("sha256", &sha256, .optional = true, .ret_present = &stated),
 	};
+	struct scope room;
 	struct recipe_info info;
 	struct deed deed;
 
 	if (rq->body && json_read(rq->body, fields, COUNT_OF(fields), err) < 0)
 		return -1;
-	if (upload_finish(rq->app->blobs, rq->db, rq->params[0], rq->who.id,
-			  stated ? &sha256 : NULL, now_of(rq),
-			  deed_also(&deed, rq, "upload.finish", rq->params[0]), &info, err) < 0)
+	const struct also *also = deed_also(&deed, rq, "upload.finish", rq->params[0]);
+	deed.raw = true;
+	if (upload_finish(rq->app->blobs, rq->db, rq->params[0], rq->who.id, scope_of(rq, &room),
+			  stated ? &sha256 : NULL, now_of(rq), also, &info, err) < 0)
 		return -1;
 	return reply_info(reply, &info, err);
 }

@@ -35,6 +35,8 @@ int api_token_create(struct request *rq, struct reply *reply, struct err *err)
 		FIELD_ARRAY("models", &models, .optional = true, .max = 100),
 		FIELD_INT("expires_s", &c.spec.expires_s, .optional = true, .min = 60,
 			  .max = (int64_t)10 * 366 * 86400),
+		FIELD_INT("quota_bytes", &c.spec.quota_bytes, .optional = true, .min = 1),
+		FIELD_INT("uploads", &c.spec.uploads, .optional = true, .min = 1, .max = 10000),
 	};
 	if (request_body(rq, &body, err) || json_read(body, fields, COUNT_OF(fields), err))
 		return -1;

@@ -5,6 +5,8 @@
 #include "manifest/publish.h"
 #include "manifest/publisher_store.h"
 #include "manifest/withdrawn.h"
+#include "rollout/act.h"
+#include "rollout/engine.h"
 #include "server/api.h"
 #include "server/app.h"
 #include "server/write.h"
@@ -67,6 +69,7 @@ struct taking_back {
 	const char *what; /* for people */
 	const struct digest *digests;
 	unsigned count;
+	unsigned lanes; /* whose candidate went with it */
 };
 
 /* A revocation, for whoever puts back a backup from before. */
@@ -137,12 +140,15 @@ int api_revocation_list(struct request *rq, struct reply *reply, struct err *err
 
 static int revoke_digests(struct db *db, void *arg, struct err *err)
 {
-	const struct taking_back *t = arg;
+	struct taking_back *t = arg;
+	const struct act act = {t->rq->app->publisher, engine_cells(t->rq->app->engine),
+				write_now(t->rq), t->rq->who.name, t->rq->id};
 	for (unsigned i = 0; i < t->count; i++)
 		if (publisher_revocation_add(db, &t->digests[i], t->what, t->reason,
 					     t->rq->who.name, write_now(t->rq), err))
 			return -1;
-	if (publish_all(t->rq->app->publisher, db, err))
+	if (act_revoke(db, &act, t->digests, t->count, &t->lanes, err) ||
+	    publish_all(t->rq->app->publisher, db, err))
 		return -1;
 	for (unsigned i = 0; i < t->count; i++)
 		if (withdraw(t->rq, db, &t->digests[i], t->what, t->reason, err))
@@ -179,7 +185,7 @@ int api_revocation_create(struct request *rq, struct reply *reply, struct err *e
 	struct digest digest = {0};
 	const char *variant = NULL;
 	bool given = false;
-	json_t *body;
+	json_t *body, *items;
 	const struct json_field fields[] = {
 		FIELD_DIGEST("digest", &digest, .optional = true, .ret_present = &given),
 		FIELD_TEXT("variant", &variant, .max = VARIANT_TEXT_MAX, .optional = true),
@@ -193,9 +199,13 @@ int api_revocation_create(struct request *rq, struct reply *reply, struct err *e
 	t.digests = &digest;
 	t.what = variant ? variant : "digest";
 	if ((variant && variant_digests(rq, variant, &t, err)) ||
-	    write_run(rq, "revocation.add", t.what, body, revoke_digests, &t, err))
+	    write_run(rq, "revocation.add", t.what, body, revoke_digests, &t, err) ||
+	    publisher_revocations(rq->db, &items, err))
 		return -1;
-	return api_revocation_list(rq, reply, err);
+	return reply_json(reply, 200,
+			  json_pack("{s:o, s:n, s:I}", "items", items, "next", "lanes",
+				    (json_int_t)t.lanes),
+			  err);
 }
 
 static int end_revocation(struct db *db, void *arg, struct err *err)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "manifest/catalog.h"
 #include "manifest/class_store.h"
+#include "manifest/delta_queue.h"
 #include "manifest/journal.h"
 #include "manifest/keystore.h"
 #include "manifest/offer.h"
@@ -13,19 +14,29 @@
 #include "rollout/lane.h"
 #include "server/auth.h"
 #include "server/config.h"
+#include "server/delta_worker.h"
 #include "server/device.h"
+#include "server/feed.h"
 #include "server/housekeeping.h"
 #include "server/listen.h"
 #include "server/metrics.h"
+#include "server/quota.h"
+#include "server/share.h"
 #include "server/workers.h"
 #include "store/blob.h"
 #include "store/db.h"
+#include "store/delta_job.h"
 #include "store/inventory.h"
 #include "store/ledger.h"
 #include "store/upload.h"
 #include "telemetry/cells.h"
 #include "telemetry/census.h"
+#include "telemetry/days.h"
+#include "telemetry/history.h"
 #include "telemetry/intake.h"
+#include "telemetry/nonces.h"
+#include "telemetry/series.h"
+#include "telemetry/span.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +54,7 @@
 #define ADMIN_MEMORY 131072 /* larger pieces of uploads */
 #define ADMIN_CONNECTIONS 512
 #define LOOPS_MOST 8
+#define BULK_NICE 5 /* polls go before downloads that must be unpacked */
 #define PEM_MAX ((size_t)1024 * 1024)
 
 /* ---- The database. ---- */
@@ -50,9 +62,16 @@
 /* Every room's statements, prepared by every connection. */
 static const struct sql_set *const sets[] = {
 	&auth_sql,    &catalog_sql,   &class_sql,  &journal_sql, &offer_sql, &publish_sql, &publisher_sql,
-	&inventory_sql, &upload_sql, &cells_sql, &cells_read_sql, &intake_sql, &lane_sql,
-	&census_sql,
+	&inventory_sql, &upload_sql, &taken_sql, &delta_job_sql, &delta_queue_sql, &cells_sql,
+	&cells_read_sql, &span_sql, &series_sql, &nonces_sql, &lane_sql, &census_sql,
+	&days_sql,    &history_sql,
 };
+
+/* What devices and relays ask: their workers' connections keep no more prepared, which is most of
+ * what a connection takes. */
+static const struct sql_set *const device_sets[] = {&auth_sql, &inventory_sql};
+/* And what the engine's helpers read. */
+static const struct sql_set *const evidence_sets[] = {&span_sql, &cells_read_sql};
 
 static void db_path(char out[static PATH_MAX_BYTES], const char *data_dir)
 {
@@ -92,27 +111,37 @@ int app_lock(const char *data_dir, int *ret_fd, struct err *err)
 
 /* ---- Time. ---- */
 
+int app_clock_load(struct db *db, struct clock *ret_clock, bool *ret_own, struct err *err)
+{
+	struct clock clock;
+	char text[96];
+
+	clock_real(&clock);
+	*ret_own = db_meta_get(db, "clock", text, sizeof(text), err) == 0;
+	if (!*ret_own && err->status != ERR_NOT_FOUND)
+		return -1;
+	if (*ret_own && sscanf(text, "%" SCNd64 " %" SCNd64 " %" SCNd64, &clock.real_ms,
+			       &clock.own_ms, &clock.speed) != 3)
+		return err_set(err, ERR_CORRUPT, "meta: the row clock cannot be read");
+	*ret_clock = clock;
+	return 0;
+}
+
 /* A fast clock goes on from where it was set: the origin is a row, so that a restart, at whatever
  * speed, never turns time back. */
 static int clock_continue(struct app *app, struct db *db, struct err *err)
 {
 	int64_t wanted = app->config->clock_speed;
 	struct clock before;
+	bool own;
 	char text[96];
 
 	clock_real(&app->clock);
-	if (db_meta_get(db, "clock", text, sizeof(text), err) == 0) {
-		if (sscanf(text, "%" SCNd64 " %" SCNd64 " %" SCNd64, &before.real_ms,
-			   &before.own_ms, &before.speed) != 3)
-			return err_set(err, ERR_CORRUPT, "meta: the row clock cannot be read");
-		clock_fast(&app->clock, clock_ms(&before), wanted);
-	} else if (err->status != ERR_NOT_FOUND) {
+	if (app_clock_load(db, &before, &own, err) < 0)
 		return -1;
-	} else if (wanted == 1) {
+	if (!own && wanted == 1)
 		return 0;
-	} else {
-		clock_fast(&app->clock, clock_wall_ms(), wanted);
-	}
+	clock_fast(&app->clock, own ? clock_ms(&before) : clock_wall_ms(), wanted);
 	app->own_time = true;
 	snprintf(text, sizeof(text), "%" PRId64 " %" PRId64 " %" PRId64, app->clock.real_ms,
 		 app->clock.own_ms, app->clock.speed);
@@ -192,17 +221,66 @@ static int ingest_token_read(struct app *app, struct err *err)
 	return 0;
 }
 
+static int engine_connect(struct app *app, struct engine_options *options, struct err *err)
+{
+	char path[PATH_MAX_BYTES];
+
+	db_path(path, app->config->data_dir);
+	if (app_db_open(&options->db, app->config->data_dir, false, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < ENGINE_READERS; i++)
+		if (db_open(&options->readers[i], path, DB_READ, evidence_sets,
+			    COUNT_OF(evidence_sets), err) < 0)
+			return -1;
+	return 0;
+}
+
 static int engine_start(struct app *app, struct err *err)
 {
 	struct engine_options options = {.ledger = app->ledger,
 					 .publisher = app->publisher,
 					 .cells = app->cells,
 					 .clock = &app->clock,
-					 .authentic = app->ingest_token[0] != 0};
+					 .authentic = app->ingest_token[0] != 0,
+					 .min_cohort = app->config->min_cohort};
 
-	if (app_db_open(&options.db, app->config->data_dir, false, err) < 0)
+	if (engine_connect(app, &options, err)) {
+		db_close(options.db);
+		for (unsigned i = 0; i < ENGINE_READERS; i++)
+			db_close(options.readers[i]);
 		return -1;
+	}
 	return engine_new(&app->engine, &options, err);
+}
+
+static int intake_start(struct app *app, struct err *err)
+{
+	const struct config *config = app->config;
+	const struct intake_options options = {
+		.ledger = app->ledger,
+		.cells = app->cells,
+		.clock = &app->clock,
+		.max_queued = (unsigned)config->intake_queue,
+		.max_nonces = (uint64_t)config->max_nonces,
+		.tmp = blobs_tmp(app->blobs),
+	};
+
+	return intake_new(&app->intake, &options, err);
+}
+
+static int quotas_start(struct app *app, struct err *err)
+{
+	const struct config *config = app->config;
+	const uint32_t relay = (uint32_t)config->relay_rate;
+	const uint32_t relay_burst = relay > INTAKE_ITEM_MAX ? 2 * relay : 2 * INTAKE_ITEM_MAX;
+
+	if (proxies_parse(&app->proxies, config->proxies, err) < 0)
+		return -1;
+	app->networks =
+		quota_new((uint32_t)config->network_rate, (uint32_t)config->network_burst);
+	app->relays = quota_new(relay, relay_burst);
+	app->feeds = shares_new(FEEDS_MAX);
+	return app->networks && app->relays && app->feeds ? 0 : err_nomem(err);
 }
 
 static int rooms_start(struct app *app, struct err *err)
@@ -217,19 +295,31 @@ static int rooms_start(struct app *app, struct err *err)
 		return err_nomem(err);
 	if (blobs_open(&app->blobs, &options, err) < 0)
 		return -1;
-	if (intake_new(&app->intake, app->ledger, app->cells, (unsigned)config->intake_queue,
-		       err) < 0)
+	if (intake_start(app, err) < 0 || quotas_start(app, err) < 0)
 		return -1;
 	return ingest_token_read(app, err);
 }
 
 static int housekeeping_start(struct app *app, struct err *err)
 {
+	struct db *dbs[2];
+
+	if (app_db_open(&dbs[0], app->config->data_dir, false, err) < 0)
+		return -1;
+	if (app_db_open(&dbs[1], app->config->data_dir, false, err) < 0) {
+		db_close(dbs[0]);
+		return -1;
+	}
+	return housekeeping_new(&app->housekeeping, app->blobs, dbs, &app->clock, err);
+}
+
+static int deltas_start(struct app *app, struct err *err)
+{
 	struct db *db = NULL;
 
 	if (app_db_open(&db, app->config->data_dir, false, err) < 0)
 		return -1;
-	return housekeeping_new(&app->housekeeping, app->blobs, db, &app->clock, err);
+	return delta_worker_new(&app->deltas, app->blobs, db, &app->clock, err);
 }
 
 static unsigned cores(void)
@@ -250,17 +340,20 @@ static int workers_start(struct app *app, struct err *err)
 {
 	const struct config *config = app->config;
 	unsigned n = config->workers ? (unsigned)config->workers : cores();
-	unsigned queue = (unsigned)config->job_queue;
 	char path[PATH_MAX_BYTES];
+	struct workers_options options = {.count = n < 2 ? 2 : n > 64 ? 64 : n,
+					  .max_queued = (unsigned)config->job_queue,
+					  .path = path,
+					  .sets = sets,
+					  .set_count = COUNT_OF(sets)};
 
-	if (n < 2)
-		n = 2;
-	if (n > 64)
-		n = 64;
 	db_path(path, config->data_dir);
-	if (workers_new(&app->workers, n, queue, path, sets, COUNT_OF(sets), err) < 0)
+	if (workers_new(&app->workers, &options, err) < 0)
 		return -1;
-	return workers_new(&app->bulk, n, queue, path, sets, COUNT_OF(sets), err);
+	options.nice = BULK_NICE;
+	options.sets = device_sets;
+	options.set_count = COUNT_OF(device_sets);
+	return workers_new(&app->bulk, &options, err);
 }
 
 static int tls_read(struct app *app, struct err *err)
@@ -363,7 +456,8 @@ int app_start(struct app **ret_app, const struct config *config, struct err *err
 		return -1;
 	disk_look(app);
 	/* Only now, when the ports are ours: nothing is decided by a daemon that cannot serve. */
-	if (engine_start(app, err) < 0 || housekeeping_start(app, err) < 0)
+	if (engine_start(app, err) < 0 || housekeeping_start(app, err) < 0 ||
+	    deltas_start(app, err) < 0)
 		return -1;
 	/* The admin's last: it tells how the other fares. */
 	if (listener_start(app->device, err) < 0 || listener_start(app->admin, err) < 0)
@@ -390,8 +484,12 @@ void app_stop(struct app *app)
 	workers_free(app->bulk);
 	engine_free(app->engine);
 	housekeeping_free(app->housekeeping);
+	delta_worker_free(app->deltas);
 	ledger_free(app->ledger);
 	intake_free(app->intake);
+	quota_free(app->networks);
+	quota_free(app->relays);
+	shares_free(app->feeds);
 	cells_free(app->cells);
 	blobs_free(app->blobs);
 	publisher_free(app->publisher);

@@ -28,11 +28,12 @@ enum {
 	AUTH_STATEMENTS
 };
 static const char *const sql[AUTH_STATEMENTS] = {
-	[TOKEN_ALL] = "SELECT id, name, hash, role, models, created, expires, revoked FROM tokens"
+	[TOKEN_ALL] = "SELECT id, name, hash, role, models, created, expires, revoked,"
+		      " quota_bytes, uploads FROM tokens"
 		      " ORDER BY created, id",
 	[TOKEN_INSERT] = "INSERT INTO tokens (id, name, hash, role, models, created, expires,"
-			 " revoked) VALUES ($id, $name, $hash, $role, $models, $created, $expires,"
-			 " NULL)",
+			 " revoked, quota_bytes, uploads) VALUES ($id, $name, $hash, $role, $models,"
+			 " $created, $expires, NULL, $quota_bytes, $uploads)",
 	[TOKEN_EXISTS] = "SELECT 1 FROM tokens WHERE id = $id",
 	[TOKEN_REVOKE] = "UPDATE tokens SET revoked = $now WHERE id = $id AND revoked IS NULL",
 	[IDEM_FIND] = "SELECT fingerprint, code, body FROM idempotency"
@@ -89,6 +90,8 @@ static int entry_read(struct stmt *q, struct entry **ret_entry, struct err *err)
 	snprintf(entry->who.id, sizeof(entry->who.id), "%s", stmt_col_text(q, 0));
 	snprintf(entry->who.name, sizeof(entry->who.name), "%s", stmt_col_text(q, 1));
 	entry->expires = stmt_col_int(q, 6);
+	entry->who.quota_bytes = stmt_col_int(q, 8);
+	entry->who.uploads = stmt_col_int(q, 9);
 	entry->who.models = models ? strdup(models) : NULL;
 	if (stmt_col_digest(q, 2, &entry->hash, err) < 0 ||
 	    role_parse(&entry->who.role, stmt_col_text(q, 3)) < 0) {
@@ -323,7 +326,17 @@ static int spec_check(const struct token_spec *spec, struct err *err)
 	if (spec->expires_s < 0 || spec->expires_s > EXPIRES_MAX_S)
 		return err_set(err, ERR_INVALID, "expires_s: 0 (never) to %lld",
 			       (long long)EXPIRES_MAX_S);
+	if (spec->quota_bytes < 0 || spec->uploads < 0)
+		return err_set(err, ERR_INVALID, "quota_bytes, uploads: 0 (no bound) or more");
 	return 0;
+}
+
+static void bind_or_null(struct stmt *q, const char *name, bool given, int64_t value)
+{
+	if (given)
+		stmt_int(q, name, value);
+	else
+		stmt_null(q, name);
 }
 
 static int token_store(struct auth *auth, struct db *db, const struct token_spec *spec,
@@ -340,10 +353,9 @@ static int token_store(struct auth *auth, struct db *db, const struct token_spec
 	stmt_text(q, "$role", role_name(spec->role));
 	stmt_text(q, "$models", models);
 	stmt_int(q, "$created", now);
-	if (spec->expires_s)
-		stmt_int(q, "$expires", now + spec->expires_s);
-	else
-		stmt_null(q, "$expires");
+	bind_or_null(q, "$expires", spec->expires_s, now + spec->expires_s);
+	bind_or_null(q, "$quota_bytes", spec->quota_bytes, spec->quota_bytes);
+	bind_or_null(q, "$uploads", spec->uploads, spec->uploads);
 	return stmt_run(q, err);
 }
 
@@ -411,7 +423,7 @@ static json_t *models_json(const char *text)
 	return models;
 }
 
-static json_t *time_json(struct stmt *q, int col)
+static json_t *int_json(struct stmt *q, int col)
 {
 	return stmt_col_null(q, col) ? json_null() : json_integer(stmt_col_int(q, col));
 }
@@ -423,12 +435,13 @@ int auth_list(struct db *db, json_t **ret_items, struct err *err)
 	int more;
 
 	while ((more = stmt_step(q, err)) == 1) {
-		json_t *item = json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:o}", "id",
+		json_t *item = json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:o}", "id",
 					 stmt_col_text(q, 0), "name", stmt_col_text(q, 1), "role",
 					 stmt_col_text(q, 3), "models",
 					 models_json(stmt_col_text(q, 4)), "created",
 					 (json_int_t)stmt_col_int(q, 5), "expires",
-					 time_json(q, 6), "revoked", time_json(q, 7));
+					 int_json(q, 6), "revoked", int_json(q, 7),
+					 "quota_bytes", int_json(q, 8), "uploads", int_json(q, 9));
 
 		if (!item || json_array_append_new(items, item) < 0)
 			return err_nomem(err);

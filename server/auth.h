@@ -43,6 +43,8 @@ struct token_spec {
 	enum role role;
 	const json_t *models; /* array of names; NULL or empty: all */
 	int64_t expires_s;    /* from now; 0: never */
+	int64_t quota_bytes;  /* that it may bring a day (taken.h); 0: no bound */
+	int64_t uploads;      /* open ones at the most; 0: UPLOADS_A_TOKEN */
 };
 struct token_made {
 	char id[TOKEN_ID];
@@ -54,7 +56,7 @@ int auth_insert(struct auth *auth, struct db *db, const struct token_spec *spec,
 		struct token_made *ret_made, struct err *err) CHECKED;
 /* Inside a ledger function: end a token.  ERR_NOT_FOUND; ending it again is fine. */
 int auth_revoke(struct auth *auth, struct db *db, const char *id, struct err *err) CHECKED;
-/* All tokens, by id: [{id, name, role, models, created, expires, revoked}]. */
+/* All tokens, by id: [{id, name, role, models, created, expires, revoked, quota_bytes, uploads}]. */
 int auth_list(struct db *db, json_t **ret_items, struct err *err) CHECKED;
 
 /* Idempotency-Key (POST): an answer below 500 is kept for 24 hours under (token, key).  The same

@@ -80,7 +80,8 @@ static json_t *inner(json_t *object, const char *name)
 static int count_models(struct db *db, int64_t day, int64_t min_cohort, json_t *counts,
 			struct err *err)
 {
-	const struct census_query query = {.day = day, .min_cohort = min_cohort};
+	const struct census_query query = {.from = day, .to = day + CENSUS_DAY_S, .by = CENSUS_ALL,
+					   .min_cohort = min_cohort};
 	json_auto_t *items = NULL;
 	int64_t hidden;
 	size_t i;

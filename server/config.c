@@ -45,6 +45,8 @@ static const struct config_entry table[] = {
 	{ "ingest_token_file", TEXT, AT(ingest_token_file), "", 0, 1024, NULL,
 	  "file with the token that apps send with telemetry; empty: anyone may report, and an"
 	  " operator must approve shares beyond 25 %" },
+	{ "proxies", TEXT, AT(proxies), "", 0, 1024, NULL,
+	  "addresses and prefixes, as 10.0.0.0/8, of proxies whose X-Forwarded-For is believed" },
 	{ "log_level", TEXT, AT(log_level), "info", 1, 8, "debug|info|warn|error",
 	  "debug also logs every request" },
 	{ "loops", INT, AT(loops), "0", 0, 64, NULL,
@@ -56,10 +58,22 @@ static const struct config_entry table[] = {
 	{ "ledger_queue", INT, AT(ledger_queue), "65536", 16, 1000000, NULL,
 	  "operations waiting for the database, beyond which 503 is answered" },
 	{ "intake_queue", INT, AT(intake_queue), "16384", 16, 1000000, NULL,
-	  "telemetry reports waiting for the database, beyond which 503 is answered" },
+	  "telemetry reports waiting for the database, beyond which 429 is answered" },
+	{ "max_nonces", INT, AT(max_nonces), "80000000", 1000, 1LL << 32, NULL,
+	  "telemetry reports that are remembered, so that none counts twice, for the six days in"
+	  " which it could come again; beyond that 429 is answered; two bytes each of a mapped file, which"
+	  " memory can do without, and 20 on the disk" },
+	{ "network_rate", INT, AT(network_rate), "100", 0, 1000000, NULL,
+	  "telemetry reports a second of one network (/24 of IPv4, /48 of IPv6), beyond which 429 is"
+	  " answered; 0: no limit; this machine itself has none unless it is one of proxies" },
+	{ "network_burst", INT, AT(network_burst), "20000", 1, 100000000, NULL,
+	  "telemetry reports that a network may send at once, on top of network_rate" },
+	{ "relay_rate", INT, AT(relay_rate), "50000", 0, 10000000, NULL,
+	  "reports a second of one relay's token, beyond which 429 is answered; two seconds' worth, at"
+	  " least 2000, may come at once; 0: no limit" },
 	{ "job_queue", INT, AT(job_queue), "256", 1, 65536, NULL,
 	  "requests waiting for a worker, beyond which 503 is answered" },
-	{ "max_file_bytes", INT, AT(max_file_bytes), "274877906944", 1048576, 1LL << 50, NULL,
+	{ "max_file_bytes", INT, AT(max_file_bytes), "68719476736", 1048576, 64LL << 30, NULL,
 	  "size of one file of a variant" },
 	{ "min_cohort", INT, AT(min_cohort), "50", 20, 1000000, NULL,
 	  "telemetry of fewer devices is neither shown nor exported" },

@@ -20,12 +20,16 @@ struct config {
 	char *tls_cert_file, *tls_key_file; /* both or neither; "" = none */
 	char *online_seed_file;		    /* "" = data_dir/keys/online.seed */
 	char *ingest_token_file;	    /* "" = anyone may report */
+	char *proxies;			    /* whose X-Forwarded-For is believed; see client.h */
 	char *log_level;
 	int64_t loops;	 /* device loops; 0 = one a core, 8 at the most */
 	int64_t workers; /* 0 = one a core, 2 at the least */
 	int64_t max_connections; /* of the device listener, all loops together */
 	int64_t ledger_queue;	 /* operations waiting for the ledger */
 	int64_t intake_queue;	 /* reports waiting for the ledger */
+	int64_t max_nonces;	 /* reports told apart, over six days */
+	int64_t network_rate, network_burst; /* reports of a network; see quota.h */
+	int64_t relay_rate;		     /* reports a second of a relay's token */
 	int64_t job_queue;	 /* jobs waiting for a worker */
 	int64_t max_file_bytes;	 /* of one uploaded file */
 	int64_t min_cohort;	 /* devices below which nothing is shown */

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/cc.h"
 #include "base/err.h"
+#include "server/client.h"
 #include "server/metrics.h"
 #include "server/reply.h"
 #include "server/request.h"
@@ -46,6 +47,7 @@ struct loop {
 	uint64_t sequence;	/* of request ids; the loop's */
 	atomic_uint active;	/* requests between their first callback and completion */
 	atomic_uint suspended;	/* those that wait for a worker or the ledger */
+	struct exchange *_Atomic landed; /* those that exchange_land() brought, newest first */
 	atomic_bool draining;	/* new requests are sent away */
 	atomic_bool ending;	/* nothing may be suspended any more; listener_drain()'s */
 	atomic_ullong swept;	/* connections ended by a deadline; the sweeper's */
@@ -68,6 +70,7 @@ struct exchange {
 	int socket;
 	/* Monotonic ms after which the sweeper ends the connection; 0: none. */
 	_Atomic int64_t deadline;
+	int64_t left_ms; /* until then, when it was suspended; 0: none */
 	enum stage stage;
 	const struct route *route; /* NULL: refused before it was found */
 	unsigned allow;		   /* as in struct route_match, when the method is wrong */
@@ -82,6 +85,8 @@ struct exchange {
 	route_handler *then;
 	void (*then_drop)(void *then_arg); /* runs instead when the client is gone by then */
 	void *then_arg;
+	struct exchange *landed_next; /* exchange_land()'s ... */
+	bool lands_first;	      /* ... that it came to an empty list and wakes the loop */
 };
 
 /* listen.c's: a connection opened (NULL without memory), and closed. */
@@ -94,18 +99,26 @@ int exchange_step(struct exchange *exchange, const char *path, const char *metho
 /* listen.c's: the request is over, answered or not. */
 void exchange_end(struct exchange *exchange);
 
-/* For handlers ON_LOOP with BODY_MEMORY: the body, borrowed. */
-void exchange_body(const struct exchange *exchange, const char **ret_bytes, size_t *ret_len);
+/* For handlers ON_LOOP with BODY_MEMORY: the body, theirs to change until the answer is queued. */
+void exchange_body(struct exchange *exchange, char **ret_bytes, size_t *ret_len);
 /* For handlers ON_LOOP: suspend, and run then(rq, reply, err) on the loop after exchange_resume(),
  * which any thread may call once; or drop(then_arg) there, when the client is gone by then.  The
  * handler returns 0 with the reply still empty.  ERR_BUSY when shutting down: not suspended. */
 int exchange_suspend(struct exchange *exchange, route_handler *then, void (*drop)(void *then_arg),
 		     void *then_arg, struct err *err) CHECKED;
 void exchange_resume(struct exchange *exchange);
+/* The same for one of many: the first wakes the loop, which resumes those that landed by then, so that
+ * whoever brings a hundred does not wake it a hundred times. */
+void exchange_land(struct exchange *exchange);
 void *exchange_then_arg(const struct exchange *exchange);
 struct loop *exchange_loop(const struct exchange *exchange);
+/* The network that the request comes from; false: from this machine itself. */
+bool exchange_network(const struct exchange *exchange, struct network *ret_network);
 /* feed.c's: as exchange_suspend() while an answer is being sent. */
 int exchange_pause(struct exchange *exchange, struct err *err) CHECKED;
+/* On the loop: so many bytes of a body came, or of a fed answer went, and the client gets time for
+ * as many more.  What it did not need before counts up to a minute. */
+void exchange_allow(struct exchange *exchange, size_t bytes);
 
 /* For request.h. */
 const char *exchange_header(const struct exchange *exchange, const char *name);

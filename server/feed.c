@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "server/app.h"
 #include "server/exchange.h"
+#include "server/share.h"
 #include "server/workers.h"
 
 #include <microhttpd.h>
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEEDS_MAX 64 /* at once */
 #define READ_MAX 65536
 
 enum state { EMPTY, FILLING, READY, OVER, BROKEN };
@@ -18,6 +18,7 @@ enum state { EMPTY, FILLING, READY, OVER, BROKEN };
 struct feed {
 	struct feed_source source;
 	struct app *app;
+	int place; /* of app->feeds */
 	struct exchange *exchange;
 	pthread_mutex_t lock; /* guards state: a worker and the loop */
 	enum state state;
@@ -30,7 +31,7 @@ static void feed_free(void *cls)
 {
 	struct feed *feed = cls;
 
-	atomic_fetch_sub(&feed->app->feeds, 1);
+	shares_give(feed->app->feeds, feed->place);
 	feed->source.free(feed->source.cls);
 	buf_done(&feed->piece);
 	pthread_mutex_destroy(&feed->lock);
@@ -86,6 +87,7 @@ static ssize_t piece_take(struct feed *feed, char *out, size_t room)
 
 	memcpy(out, feed->piece.data + feed->taken, len);
 	feed->taken += len;
+	exchange_allow(feed->exchange, len);
 	if (feed->taken == feed->piece.len)
 		feed->state = EMPTY;
 	return (ssize_t)len;
@@ -110,25 +112,43 @@ static ssize_t feed_read(void *cls, uint64_t at, char *out, size_t room)
 	return result;
 }
 
+/* A slow reader holds its place for long: whose places are all taken waits for none of the others'. */
+static int place_take(struct request *rq, int *ret_place, struct err *err)
+{
+	struct network network;
+	const bool known = exchange_network(rq->exchange, &network);
+	const int place = shares_take(rq->app->feeds, known ? &network : NULL);
+
+	if (place == -2)
+		return err_set(err, ERR_BUSY,
+			       "too many files are being unpacked for this network at once; try again once"
+			       " one is over");
+	if (place < 0)
+		return err_set(err, ERR_BUSY,
+			       "too many files are being unpacked at once; try again shortly");
+	*ret_place = place;
+	return 0;
+}
+
 int feed_reply(struct reply *reply, struct request *rq, unsigned code, const char *type,
 	       const struct feed_source *source, struct err *err)
 {
 	uint64_t length = source->length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)source->length;
 	struct feed *feed;
+	int place;
 
-	if (atomic_fetch_add(&rq->app->feeds, 1) >= FEEDS_MAX) {
-		atomic_fetch_sub(&rq->app->feeds, 1);
+	if (place_take(rq, &place, err) < 0) {
 		source->free(source->cls);
-		return err_set(err, ERR_BUSY,
-			       "too many files are being unpacked at once; try again shortly");
+		return -1;
 	}
 	feed = calloc(1, sizeof(*feed));
 	if (!feed) {
-		atomic_fetch_sub(&rq->app->feeds, 1);
+		shares_give(rq->app->feeds, place);
 		source->free(source->cls);
 		return err_nomem(err);
 	}
-	*feed = (struct feed){.source = *source, .app = rq->app, .exchange = rq->exchange};
+	*feed = (struct feed){
+		.source = *source, .app = rq->app, .place = place, .exchange = rq->exchange};
 	pthread_mutex_init(&feed->lock, NULL);
 	buf_init(&feed->piece, source->piece_max);
 	reply->own = MHD_create_response_from_callback(length, READ_MAX, feed_read, feed,
@@ -137,6 +157,7 @@ int feed_reply(struct reply *reply, struct request *rq, unsigned code, const cha
 		feed_free(feed);
 		return err_nomem(err);
 	}
+	reply->fed = true;
 	reply->code = code;
 	reply->type = type;
 	reply->len = source->length < 0 ? 0 : source->length;

@@ -23,7 +23,9 @@ struct feed_source {
 	int64_t length;	  /* bytes in all; -1: not known (chunked) */
 };
 
-/* Answer code with what source gives.  ERR_BUSY when too many answers are being fed. */
+#define FEEDS_MAX 64 /* at once; a network has its share: share.h */
+
+/* Answer code with what source gives.  ERR_BUSY when too many answers are being fed, or to this network. */
 int feed_reply(struct reply *reply, struct request *rq, unsigned code, const char *type,
 	       const struct feed_source *source, struct err *err) CHECKED;
 

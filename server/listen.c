@@ -1,6 +1,7 @@
 #include "server/listen.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "manifest/publish.h"
 #include "server/app.h"
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOOPS_MAX 64
@@ -248,16 +248,11 @@ static void loop_sweep(struct loop *loop, int64_t now)
 /* Waits between two sweeps; whether there will be another. */
 static bool sweeper_wait(struct listener *listener)
 {
-	struct timespec until;
+	const int64_t until = clock_monotonic_ms() + SWEEP_MS;
 	bool more;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += SWEEP_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&listener->lock);
-	while (!listener->stopping &&
-	       pthread_cond_timedwait(&listener->wake, &listener->lock, &until) == 0)
+	while (!listener->stopping && cond_wait_until(&listener->wake, &listener->lock, until))
 		;
 	more = !listener->stopping;
 	pthread_mutex_unlock(&listener->lock);
@@ -291,12 +286,7 @@ static void sweeper_stop(struct listener *listener)
 
 static void sweeper_init(struct listener *listener)
 {
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&listener->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&listener->wake);
 	pthread_mutex_init(&listener->lock, NULL);
 }
 

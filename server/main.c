@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define DESCRIPTORS_BESIDE 1024 /* the admin listener, files that are written, the database */
+
 #define TEXT_MAX ((size_t)65536)
 
 static void usage(void)
@@ -22,6 +24,7 @@ static void usage(void)
 	config_help(&flags);
 	printf("flotillad " FLOTILLA_VERSION ": fleet manager for models on devices\n\n"
 	       "  flotillad init --data-dir DIR [--dev]   make a data directory, keys, first token\n"
+	       "  flotillad rebuild --data-dir DIR        make the store's rows again, from its files\n"
 	       "  flotillad [run]                         serve\n\n"
 	       "  --config FILE        read FILE first; FLOTILLA_<KEY> and flags win over it\n"
 	       "  --check-config       read the configuration, tell what is wrong, exit\n"
@@ -38,15 +41,20 @@ static void print_sample(void)
 	fputs(text.data ? text.data : "", stdout);
 }
 
-/* As many descriptors as we may have: connections, packs, database. */
-static void descriptors_raise(void)
+/* As many descriptors as we may have.  A connection that downloads holds a second one. */
+static void descriptors_raise(const struct config *config)
 {
+	const int64_t wanted = 2 * config->max_connections + DESCRIPTORS_BESIDE;
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < (rlim_t)wanted)
+		log_event(LOG_WARN, "descriptors.few", F_INT("allowed", (int64_t)limit.rlim_max),
+			  F_INT("wanted", wanted),
+			  F_TEXT("text", "raise LimitNOFILE (ulimit -n), or lower max_connections"));
 }
 
 static int failed(const struct err *err)
@@ -70,7 +78,7 @@ static int run(const struct config *config)
 	pthread_sigmask(SIG_BLOCK, &ends, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	descriptors_raise();
+	descriptors_raise(config);
 	if (app_start(&app, config, &err) < 0)
 		return failed(&err);
 	sigwait(&ends, &number);
@@ -95,6 +103,8 @@ static int command(const struct config *config, const struct config_asked *asked
 		return run(config);
 	if (strcmp(asked->command, "init") == 0)
 		return app_init(config, asked->dev, &err) < 0 ? failed(&err) : 0;
+	if (strcmp(asked->command, "rebuild") == 0)
+		return app_rebuild(config, &err) < 0 ? failed(&err) : 0;
 	fprintf(stderr, "flotillad: %s: there is no such command; see --help\n",
 		asked->command);
 	return 2;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RETRY_S 5u /* Retry-After, unless the error knows better */
 #define REPLY_MAX ((size_t)64 * 1024 * 1024)
 
 void reply_init(struct reply *reply)
@@ -215,8 +216,11 @@ void reply_problem(struct reply *reply, const struct err *err, const char *reque
 		     answers[err->status].title,
 		     ours ? "The server's log tells more under this request_id." : err->text,
 		     request_id);
-	if (code == 503 || code == 429)
-		reply_header(reply, "Retry-After", "5");
+	if (code == 503 || code == 429) {
+		char seconds[16];
+		snprintf(seconds, sizeof(seconds), "%u", err->retry_s ? err->retry_s : RETRY_S);
+		reply_header(reply, "Retry-After", seconds);
+	}
 	if (code == 401)
 		reply_header(reply, "WWW-Authenticate", "Bearer");
 }

@@ -9,6 +9,7 @@
 #include "base/err.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct request;
@@ -24,6 +25,7 @@ struct reply {
 	const void *ready; /* or a finished response (struct MHD_Response), borrowed: only rows of
 			      the device listener use it, see api_device.c */
 	void *own;	  /* or one of its own, owned (struct MHD_Response) */
+	bool fed;	  /* own is made while it is sent, see feed.h */
 	const char *type; /* Content-Type, static; NULL: none */
 	unsigned header_count;
 	struct {
@@ -61,7 +63,7 @@ int reply_etag(struct reply *reply, int64_t version);
 
 /* RFC 9457: {"type":"https://flotilla.dev/problems/not-found","title":...,"status":404,
  * "detail":text,"request_id":id}.  Of ERR_CORRUPT, ERR_SYSTEM and ERR_NONE no detail is told: the
- * caller logs it.  429 and 503 carry Retry-After. */
+ * caller logs it.  429 and 503 carry Retry-After, err->retry_s or 5 s. */
 void reply_problem(struct reply *reply, const struct err *err, const char *request_id);
 /* 405 with Allow; allow as in struct route_match (route.h). */
 void reply_method(struct reply *reply, unsigned allow, const char *request_id);

@@ -46,6 +46,7 @@ struct token {
 	char name[TOKEN_NAME]; /* the actor in events and audit */
 	enum role role;
 	const char *models; /* NULL: all; else "\nname\nname\n"; borrowed, lives as the request */
+	int64_t quota_bytes, uploads; /* what it may bring: struct taker; 0: no bound */
 };
 
 #define REQUEST_PARAMS 4

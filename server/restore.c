@@ -261,7 +261,7 @@ static int hold_lanes(struct restoring *r, json_t *held)
 	if (lane_list(r->db, NULL, r->arena, &lanes, &count, r->err))
 		return -1;
 	for (unsigned i = 0; i < count; i++) {
-		if (lanes[i].state == LANE_RUNNING &&
+		if (lanes[i].state == LANE_RUNNING && lane_leads(&lanes[i]) &&
 		    act_hold(r->db, r->act, &lanes[i], "restore", NULL, r->err))
 			return -1;
 		if (json_array_append_new(held, json_sprintf("%s/%s", lanes[i].rollout,

@@ -42,8 +42,8 @@ const struct route routes[] = {
 	  .summary = "A file's recipe: its chunks' digests" },
 	{ GET, "/v1/maps/{recipe}", ROLE_ANYONE, api_map, DEVICE_WORKER,
 	  .summary = "Where a recipe's chunks lie: packs, offsets, codecs" },
-	{ GET, "/v1/deltas/{new}/{old}/{n}", ROLE_ANYONE, api_delta, DEVICE,
-	  .summary = "A part of the difference between two recipes" },
+	{ GET, "/v1/deltas/{new}/{old}/{n}", ROLE_ANYONE, api_delta, DEVICE_WORKER,
+	  .summary = "A part of the delta between two recipes, which the new one's map lists; single ranges" },
 	{ GET, "/v1/blobs/{digest}", ROLE_ANYONE, api_blob, DEVICE_WORKER,
 	  .summary = "A whole raw file for curl and browsers; identity with ranges, or zstd" },
 	{ POST, "/v1/telemetry", ROLE_ANYONE, api_telemetry_post, BODY_MEMORY, REPORT_MAX_BYTES,
@@ -153,6 +153,8 @@ const struct route routes[] = {
 	  .summary = "The current manifest of a class" },
 
 	/* Rollouts. */
+	{ POST, ADMIN_API "/rollout-plan", ROLE_VIEWER, api_rollout_plan, BODY_JSON,
+	  .summary = "What a rollout would need: devices, nights, bytes, and what stands in its way" },
 	{ POST, ADMIN_API "/rollouts", ROLE_OPERATOR, api_rollout_start, BODY_JSON,
 	  .summary = "Start a rollout" },
 	{ GET, ADMIN_API "/rollouts", ROLE_VIEWER, api_rollout_list,
@@ -181,6 +183,12 @@ const struct route routes[] = {
 	  .summary = "Who changed what: the hash-chained audit log" },
 	{ GET, ADMIN_API "/fleet/census", ROLE_VIEWER, api_census,
 	  .summary = "Active devices by class and variant, never below min_cohort" },
+	{ GET, ADMIN_API "/fleet/adoption", ROLE_VIEWER, api_adoption,
+	  .summary = "How fast releases spread: days to 50, 90 and 99 % of active devices" },
+	{ GET, ADMIN_API "/fleet/drift", ROLE_VIEWER, api_drift,
+	  .summary = "Active devices that run what no manifest of theirs names, and why" },
+	{ GET, ADMIN_API "/fleet/history", ROLE_VIEWER, api_history,
+	  .summary = "A metric by the hour or day, never below min_cohort" },
 
 	/* Tokens. */
 	{ GET, ADMIN_API "/tokens", ROLE_ADMIN, api_token_list,
@@ -193,6 +201,12 @@ const struct route routes[] = {
 	/* Store. */
 	{ GET, ADMIN_API "/store", ROLE_VIEWER, api_store_stat,
 	  .summary = "Sizes of the store" },
+	{ GET, ADMIN_API "/jobs", ROLE_VIEWER, api_job_list,
+	  .summary = "Deltas waiting, being made, made, dropped, failed" },
+	{ GET, ADMIN_API "/store/care", ROLE_VIEWER, api_care_get,
+	  .summary = "What is done for the store, and what the last runs found" },
+	{ POST, ADMIN_API "/store/care", ROLE_OPERATOR, api_care_post, BODY_JSON,
+	  .summary = "Collect, look over or scrub now, in the background" },
 	{ POST, ADMIN_API "/store/missing", ROLE_PUBLISHER, api_store_missing, BODY_SPOOL, DIGESTS_MAX,
 	  .summary = "Which of n chunk digests are missing, as a bitmap" },
 	{ GET, ADMIN_API "/store/files/{sha256}", ROLE_PUBLISHER, api_store_file,

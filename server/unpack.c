@@ -1,8 +1,7 @@
 #include "server/unpack.h"
 
-#include "store/chunkmap.h"
 #include "store/codec.h"
-#include "store/recipe.h"
+#include "store/stored.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,25 +30,6 @@ void unpack_free(struct unpack *unpack)
 	free(unpack);
 }
 
-static int recipe_load(struct unpack *unpack, const struct digest *name, struct err *err)
-{
-	AUTO(blob_unref) struct blob *blob = blob_get(unpack->blobs, BLOB_RECIPE, name, err);
-
-	if (!blob || recipe_parse(&unpack->recipe, blob->bytes, blob->len, err) < 0)
-		return err_in(err, "recipe");
-	return 0;
-}
-
-static int map_load(struct unpack *unpack, const struct digest *name, struct err *err)
-{
-	AUTO(blob_unref) struct blob *blob = blob_get(unpack->blobs, BLOB_MAP, name, err);
-
-	if (!blob || chunkmap_parse(&unpack->map, blob->bytes, blob->len, err) < 0 ||
-	    chunkmap_fits(unpack->map, unpack->recipe, name, err) < 0)
-		return err_in(err, "map");
-	return 0;
-}
-
 int unpack_open(struct unpack **ret_unpack, struct blobs *blobs, const struct digest *recipe,
 		struct err *err)
 {
@@ -61,7 +41,7 @@ int unpack_open(struct unpack **ret_unpack, struct blobs *blobs, const struct di
 	unpack->decoder = decoder_new();
 	if (!unpack->decoder)
 		return err_nomem(err);
-	if (recipe_load(unpack, recipe, err) < 0 || map_load(unpack, recipe, err) < 0)
+	if (stored_load(blobs, recipe, &unpack->recipe, &unpack->map, err) < 0)
 		return -1;
 	unpack->end = unpack->recipe->length;
 	*ret_unpack = TAKE(unpack);

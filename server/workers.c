@@ -1,5 +1,7 @@
 #include "server/workers.h"
 
+#include "base/thread.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -14,12 +16,13 @@ struct worker {
 };
 
 struct workers {
-	pthread_mutex_t lock; /* guards all below but threads and workers */
+	pthread_mutex_t lock; /* guards all below but nice, threads and workers */
 	pthread_cond_t wake;
 	struct job *first, **last;
 	unsigned queued, max_queued, busy;
 	bool stopping;
 	uint64_t jobs, refused;
+	int nice;
 	unsigned threads;
 	struct worker workers[WORKERS_MAX];
 };
@@ -49,6 +52,7 @@ static void *worker_main(void *arg)
 	struct workers *pool = worker->pool;
 	struct job *job;
 
+	thread_nice(pool->nice);
 	pthread_mutex_lock(&pool->lock);
 	while ((job = job_wait(pool)) != NULL) {
 		pthread_mutex_unlock(&pool->lock);
@@ -79,13 +83,24 @@ void workers_free(struct workers *workers)
 }
 DEFINE_AUTO(struct workers, workers_free)
 
-int workers_new(struct workers **ret_workers, unsigned count, unsigned max_queued,
-		const char *path, const struct sql_set *const *sets, unsigned set_count,
+static int worker_start(struct worker *worker, const struct workers_options *options,
+			struct err *err)
+{
+	if (options->path && db_open(&worker->db, options->path, DB_READ, options->sets,
+				     options->set_count, err) < 0)
+		return -1;
+	if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
+		return err_set(err, ERR_SYSTEM, "workers: cannot start a thread");
+	worker->started = true;
+	return 0;
+}
+
+int workers_new(struct workers **ret_workers, const struct workers_options *options,
 		struct err *err)
 {
 	AUTO(workers_free) struct workers *pool = NULL;
 
-	if (count < 1 || count > WORKERS_MAX)
+	if (options->count < 1 || options->count > WORKERS_MAX)
 		return err_set(err, ERR_INVALID, "workers: give 1 to %d", WORKERS_MAX);
 	pool = calloc(1, sizeof(*pool));
 	if (!pool)
@@ -93,17 +108,13 @@ int workers_new(struct workers **ret_workers, unsigned count, unsigned max_queue
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->wake, NULL);
 	pool->last = &pool->first;
-	pool->max_queued = max_queued;
-	for (unsigned i = 0; i < count; i++) {
-		struct worker *worker = &pool->workers[i];
-
-		worker->pool = pool;
+	pool->max_queued = options->max_queued;
+	pool->nice = options->nice;
+	for (unsigned i = 0; i < options->count; i++) {
+		pool->workers[i].pool = pool;
 		pool->threads = i + 1;
-		if (path && db_open(&worker->db, path, DB_READ, sets, set_count, err) < 0)
+		if (worker_start(&pool->workers[i], options, err) < 0)
 			return -1;
-		if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
-			return err_set(err, ERR_SYSTEM, "workers: cannot start a thread");
-		worker->started = true;
 	}
 	*ret_workers = TAKE(pool);
 	return 0;

@@ -19,10 +19,15 @@ struct job {
 	struct job *next; /* the pool's */
 };
 
-/* count threads (1..64), each with a DB_READ connection to path; path NULL: none, for tests.
- * max_queued: jobs waiting at the most. */
-int workers_new(struct workers **ret_workers, unsigned count, unsigned max_queued,
-		const char *path, const struct sql_set *const *sets, unsigned set_count,
+struct workers_options {
+	unsigned count;	     /* threads, 1..64 */
+	unsigned max_queued; /* jobs waiting at the most */
+	int nice;	     /* what others run before: thread_nice() */
+	const char *path;    /* each has a DB_READ connection to it; NULL: none, for tests */
+	const struct sql_set *const *sets;
+	unsigned set_count;
+};
+int workers_new(struct workers **ret_workers, const struct workers_options *options,
 		struct err *err) CHECKED;
 /* Runs what is queued, then ends the threads.  NULL is fine. */
 void workers_free(struct workers *workers);
