@@ -234,7 +234,7 @@ void flotilla_kill(struct flotilla *f)
 	tuf_done(&f->index);
 	tuf_done(&f->repo);
 	vouch_forget(f);
-	arena_free(f->manifest_arena);
+	trust_forget_manifest(f);
 	arena_free(f->own);
 	for (unsigned i = 0; i < f->queue_len; i++)
 		free(f->queue[i].text);

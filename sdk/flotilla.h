@@ -103,7 +103,7 @@ struct flotilla_options {
 	const char *runtimes;	 /* JSON: {"llama.cpp":"4000"}; NULL: none.  Reports name the first */
 	const char *state_dir;	 /* the library's own; NULL: nothing outlives close (simulation) */
 	const char *ingest_token; /* NULL: none */
-	int os_major;		 /* coarse slice in reports */
+	int os_major;		 /* coarse slice in reports: 1 to 10000; else: not known */
 	int opt_out;		 /* 1: no reports, and never a candidate before completion */
 	int print_only;		 /* 1: reports go to log instead of the network */
 	int allow_development;	 /* 1: accept roots of development keys; a release build must not */
@@ -120,10 +120,17 @@ struct flotilla_options {
 
 	int64_t slice_bytes;	/* of downloads a flotilla_want(); 0: 8 MiB */
 	int64_t disk_free_mib;	/* for models; 0: asked of the file system */
+	/* 1: a new stable for which there is no room beside the old one is made out of it, when there is
+	 * a delta.  Until that is done there is neither, so the app must have the old one closed when it
+	 * calls flotilla_want().  Candidates are never installed so. */
+	int in_place;
 	/* Simulation only. */
 	const char *shared_cache_dir; /* one verified download for many devices of a process */
 	const uint8_t *secret;	      /* 16 bytes instead of random ones */
 	int no_delay;		      /* 1: reports are due at once */
+	/* A handle of the same thread, channel and attributes, whose word is taken: a poll then fetches
+	 * nothing but believes what that one verified last.  It must outlive this one. */
+	const struct flotilla *verified_by;
 	int64_t enter_after_s; /* how long stable must be in use before a rollout is entered; 0: 86,400 */
 };
 /* Reads the state directory, makes it when it is absent.  Everything in options is copied but
@@ -196,7 +203,8 @@ struct flotilla_stats {
 	uint64_t bytes;		   /* of bodies received */
 	uint64_t reports, report_errors;
 	uint64_t full_downloads, shared_downloads;
-	uint64_t chunks, chunks_reused;
+	uint64_t chunks, chunks_reused; /* received, chunks_delta of them as differences; copied */
+	uint64_t chunks_delta;
 };
 void flotilla_stats(const struct flotilla *flotilla, struct flotilla_stats *ret_stats);
 

@@ -1,6 +1,6 @@
 /* Having what should run: installs in slices, keeps the last good one, removes what nobody needs. */
 #include "base/file.h"
-#include "sdk/internal.h"
+#include "sdk/fetch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -64,10 +64,9 @@ int64_t install_held(const struct flotilla *f, const struct manifest_variant *v)
 	return sum;
 }
 
-/* Room for what the file does not hold yet. */
-static int room_for(struct flotilla *f, const char *dir, const struct manifest_file *file)
+static int room_for(struct flotilla *f, int64_t more)
 {
-	const int64_t more = file->length - held(dir, file->name), room = install_room(f);
+	const int64_t room = install_room(f);
 	if (room < 0 || room > more + SPARE_BYTES)
 		return FLOTILLA_OK;
 	return sdk_say(f, FLOTILLA_E_DISK, "no room for %lld more bytes", (long long)more);
@@ -80,13 +79,31 @@ void share_unlock(struct flotilla *f)
 	f->share_fd = -1;
 }
 
-static int install_file(struct flotilla *f, const struct manifest_file *file, const char *dir)
+/* In place of the file of the same name in old's directory. */
+static int install_over(struct flotilla *f, const struct manifest_file *file, const char *path,
+			const struct installed *old)
+{
+	char old_path[SDK_PATH];
+	struct stat st;
+	snprintf(old_path, sizeof(old_path), "%.800s/%.128s", old->dir, file->name);
+	if (fetch_inplace_begun(path) && stat(old_path, &st))
+		return fetch_file(f, file, path);
+	if (stat(old_path, &st))
+		return FLOTILLA_E_DISK; /* as room_for() said */
+	const int64_t more = file->length - (int64_t)st.st_size, room = install_room(f);
+	return room > more ? fetch_over(f, file, path, old_path) : FLOTILLA_E_DISK;
+}
+
+static int install_file(struct flotilla *f, const struct manifest_file *file, const char *dir,
+			const struct installed *over)
 {
 	char path[SDK_PATH];
 	snprintf(path, sizeof(path), "%.800s/%.128s", dir, file->name);
 	if (whole(path, file->length))
 		return FLOTILLA_OK;
-	const int code = room_for(f, dir, file);
+	const int code = room_for(f, file->length - held(dir, file->name));
+	if (code == FLOTILLA_E_DISK && over)
+		return install_over(f, file, path, over);
 	return code ? code : fetch_file(f, file, path);
 }
 
@@ -133,22 +150,29 @@ static int dir_of(struct flotilla *f, const struct manifest_variant *v, char out
 	return file_mkdirs(out, 0700, &err) ? sdk_fail(f, FLOTILLA_E_STATE, &err) : FLOTILLA_OK;
 }
 
+/* How most of an install was had that is over now. */
+static const char *via(const struct flotilla *f)
+{
+	return f->ways & 1u << WAY_RAW ? "full" : f->ways & 1u << WAY_DELTA ? "delta" : "chunks";
+}
+
 int install_variant(struct flotilla *f, const struct manifest_variant *v,
-		    struct installed *ret_installed)
+		    const struct installed *over, struct installed *ret_installed)
 {
 	struct installed done = {.variant = ""};
 	bool full = !f->shared_cache_dir;
 	int code = dir_of(f, v, done.dir);
 	for (unsigned i = 0; !code && i < v->file_count; i++)
 		code = f->shared_cache_dir ? share_file(f, &v->files[i], done.dir, &full)
-					   : install_file(f, &v->files[i], done.dir);
+					   : install_file(f, &v->files[i], done.dir, over);
 	if (code)
 		return code;
 	f->stats.full_downloads += full;
 	f->stats.shared_downloads += !full;
 	snprintf(done.variant, sizeof(done.variant), "%s", v->ref.text);
 	snprintf(done.file, sizeof(done.file), "%s", v->file_count ? v->files[0].name : "");
-	snprintf(done.via, sizeof(done.via), "%s", full ? "chunks" : "cache");
+	snprintf(done.via, sizeof(done.via), "%s", full ? via(f) : "cache");
+	f->ways = 0;
 	*ret_installed = done;
 	return FLOTILLA_OK;
 }
@@ -231,10 +255,12 @@ void install_place(struct flotilla *f, struct installed *i)
 		memset(i, 0, sizeof(*i));
 }
 
-static int is_revoked(void *arg, const char *path, const struct recipe *recipe)
+static int is_revoked(void *arg, const char *path, const struct recipe *recipe,
+		      const struct digest *name)
 {
 	const struct flotilla *f = arg;
 	(void)path;
+	(void)name;
 	return manifest_revoked(&f->manifest, &recipe->sha256);
 }
 
@@ -339,8 +365,9 @@ static int bring(struct flotilla *f, struct model_state *m, const struct choice 
 	path_of_dir(f, &c->variant->ref, dir);
 	sweep(f, m, dir);
 	code = vouch_variant(f, m, c->variant, &floor);
+	const bool in_place = f->o.in_place && !c->candidate && !m->candidate.variant[0];
 	if (!code)
-		code = install_variant(f, c->variant, &fresh);
+		code = install_variant(f, c->variant, in_place ? &m->stable : NULL, &fresh);
 	if (code) {
 		report_failure(f, m, c, code);
 		return code;

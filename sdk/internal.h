@@ -46,7 +46,7 @@ struct installed {
 	char variant[SDK_VARIANT]; /* "": none */
 	char dir[SDK_PATH];
 	char file[MANIFEST_FILE_NAME + 1];
-	char via[16];	    /* "chunks", "full", "cache" */
+	char via[16];	    /* "delta", "chunks", "full", "cache" */
 	int64_t loaded;	    /* when it was first loaded well; 0: never */
 	int64_t floor;	    /* what its publisher said; it is the model's once this is stable */
 };
@@ -85,6 +85,7 @@ struct model_state {
 	char current[SDK_VARIANT]; /* what load_begin() loaded last */
 	int64_t window;		   /* start of the one that tally counts; 0: none */
 	int64_t day;		   /* likewise */
+	int64_t day_wait;	   /* how long after its end it is told at the latest */
 	bool window_any;	   /* something happened in it */
 	struct tally in_window, in_rollout, in_day;
 };
@@ -116,6 +117,7 @@ struct flotilla {
 	char class[SDK_NAME];
 	struct vouching vouching;
 	struct arena *manifest_arena;
+	unsigned *manifest_users; /* handles that hold it; in the arena */
 	struct manifest manifest;
 	bool has_manifest;
 	int64_t newest_signed; /* latest time that a signed document proved */
@@ -137,6 +139,7 @@ struct flotilla {
 	bool dirty;		/* state differs from what is saved */
 	struct flotilla_stats stats;
 	struct fetching *fetching; /* a download under way; fetch.c's */
+	unsigned ways;		   /* that chunks of the install under way were had: bits of enum way */
 	int share_fd;		   /* lock on a shared cache while filling it; -1: none */
 };
 
@@ -159,6 +162,12 @@ int trust_poll(struct flotilla *f);
 int trust_open(struct flotilla *f); /* the embedded root, and what was stored */
 int trust_manifest(struct flotilla *f); /* parse the trusted targets */
 bool trust_fresh(const struct flotilla *f); /* whole, and not expired */
+void trust_forget_manifest(struct flotilla *f);
+/* Who verified what this handle trusts: itself, but for simulations. */
+static inline const struct flotilla *trust_verifier(const struct flotilla *f)
+{
+	return f->o.verified_by ? f->o.verified_by : f;
+}
 
 /* A file that the index names into buf, of max bytes at most; verified. */
 int trust_target(struct flotilla *f, const char *target, int64_t max, struct buf *buf);
@@ -188,18 +197,26 @@ void choose_enter_control(struct flotilla *f, struct model_state *m);
 /* ---- fetch.c ---- */
 /* Bring one file of a variant to path, a slice at a time.  OK, AGAIN, or an error. */
 int fetch_file(struct flotilla *f, const struct manifest_file *file, const char *path);
+/* The same where there is no room beside the file at old_path, which becomes it and is gone from then
+ * on.  E_DISK, and nothing has happened, when there is no delta from it. */
+int fetch_over(struct flotilla *f, const struct manifest_file *file, const char *path,
+	       const char *old_path);
 /* Simulation: read and verify one chunk of it, no more. */
 int fetch_probe(struct flotilla *f, const struct manifest_file *file);
 void fetch_drop(struct flotilla *f);
 /* /v1/KIND/NAME whole, at most buf->max bytes; not verified. */
 int fetch_blob(struct flotilla *f, const char *kind, const struct digest *name, struct buf *buf);
-/* Call each() with the recipe of every file that lies whole in dir, until it returns not 0: that. */
-int fetch_recipes(const char *dir,
-		  int (*each)(void *arg, const char *path, const struct recipe *recipe), void *arg);
+#define RECIPE_SUFFIX ".recipe" /* beside each file lies its recipe */
+/* Call each() with the recipe, and its name, of every file that lies whole in dir, until it returns not
+ * 0: that. */
+typedef int fetch_each(void *arg, const char *path, const struct recipe *recipe,
+		       const struct digest *name);
+int fetch_recipes(const char *dir, fetch_each *each, void *arg);
 
 /* ---- install.c ---- */
+/* over: what may be turned into it when there is no room for both; NULL: nothing. */
 int install_variant(struct flotilla *f, const struct manifest_variant *variant,
-		    struct installed *ret_installed);
+		    const struct installed *over, struct installed *ret_installed);
 /* OK, or LATER: by the signed policy and the app. */
 int install_may_download(struct flotilla *f, const struct manifest_variant *variant);
 /* The candidate goes, and with it this device's part in the rollout. */
@@ -218,6 +235,7 @@ void use_enter(struct flotilla *f, struct model_state *m, const struct manifest_
 	       bool candidate, const char *variant);
 void use_roll(struct flotilla *f); /* windows and days that have ended become reports */
 int64_t use_next(const struct flotilla *f); /* when the next of them will, by the app's clock */
+int64_t use_day_wait(void); /* drawn anew for each day, and at each start */
 
 /* ---- report.c ---- */
 void report_enter(struct flotilla *f, struct model_state *m);

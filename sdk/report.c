@@ -13,15 +13,17 @@
 #define TOO_OLD_S (72 * 3600)
 #define POST_TIMEOUT_MS 30000
 #define REPLY_MAX 4096
+#define OS_MAJOR_MAX 10000 /* what a server takes; beyond, and below 1: not known */
 
 static json_t *head(const struct flotilla *f, const char *kind)
 {
 	uint8_t nonce[16];
 	char text[sodium_base64_ENCODED_LEN(sizeof(nonce), sodium_base64_VARIANT_ORIGINAL)];
+	const int os = f->o.os_major > 0 && f->o.os_major <= OS_MAJOR_MAX ? f->o.os_major : 0;
 	randombytes_buf(nonce, sizeof(nonce));
 	sodium_bin2base64(text, sizeof(text), nonce, sizeof(nonce), sodium_base64_VARIANT_ORIGINAL);
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:s*}", "schema", 1, "kind", kind, "nonce",
-			 text, "channel", f->channel, "class", f->class, "os_major", f->o.os_major,
+			 text, "channel", f->channel, "class", f->class, "os_major", os,
 			 "runtime", f->runtime[0] ? f->runtime : NULL);
 }
 

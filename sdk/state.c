@@ -193,6 +193,7 @@ static void read_model(struct flotilla *f, const json_t *object)
 	m->strikes = (unsigned)read_int(object, "strikes");
 	m->window = read_int(object, "window");
 	m->day = read_int(object, "day");
+	m->day_wait = use_day_wait();
 	m->window_any = read_bool(object, "window_any");
 	read_tally(json_object_get(object, "in_window"), &m->in_window);
 	read_tally(json_object_get(object, "in_rollout"), &m->in_rollout);

@@ -76,7 +76,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 	const char *value;
 	memcpy(text, line, part);
 	text[part] = 0;
-	if ((value = value_of(text, part, "ETag")))
+	if (!strncmp(text, "HTTP/", 5)) /* bodies of errors are told from those of answers */
+		r->status = (int)strtol(text + strcspn(text, " "), NULL, 10);
+	else if ((value = value_of(text, part, "ETag")))
 		take_etag(r, value);
 	else if ((value = value_of(text, part, "Content-Range")))
 		r->range_from = strncmp(value, "bytes ", 6) ? -1 : strtoll(value + 6, NULL, 10);

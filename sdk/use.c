@@ -1,11 +1,13 @@
 /* What happens to a model in use: loading with its marker, counters, windows. */
 #include "sdk/internal.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
 #define DAY_S 86400
 #define COUNT_MOST 10000
+#define USAGE_SPREAD_S (4 * 3600) /* all devices' days end at once; they tell of it over so long */
 
 /* ---- time ---- */
 
@@ -106,6 +108,7 @@ void use_roll(struct flotilla *f)
 		if (f->answered && (day > m->day || day < m->day - DAY_S)) {
 			end_day(f, m);
 			m->day = day;
+			m->day_wait = use_day_wait();
 		}
 	}
 	f->dirty = true;
@@ -114,6 +117,11 @@ void use_roll(struct flotilla *f)
 static int64_t sooner(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
+}
+
+int64_t use_day_wait(void)
+{
+	return randombytes_uniform(USAGE_SPREAD_S);
 }
 
 int64_t use_next(const struct flotilla *f)
@@ -126,7 +134,7 @@ int64_t use_next(const struct flotilla *f)
 		if (m->entry.rollout[0] && !m->entry.summary_sent && f->has_manifest)
 			next = sooner(next, rollout_end(f, &m->entry));
 		if (m->day && m->current[0])
-			next = sooner(next, m->day + DAY_S);
+			next = sooner(next, m->day + DAY_S + m->day_wait);
 	}
 	return next == INT64_MAX ? next : next - f->clock_offset;
 }

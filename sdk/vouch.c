@@ -98,10 +98,10 @@ static int check_envelope(struct flotilla *f, const struct manifest_variant *v,
 			  struct arena *arena, struct attest *attest)
 {
 	struct err err;
-	const struct vouching *w = &f->vouching;
+	const struct buf *envelope = &f->vouching.envelope;
 	AUTO_DSSE struct dsse dsse = {0};
-	if (dsse_open(&dsse, w->envelope.data, w->envelope.len, &err) ||
-	    !publishers_signer(&w->list, &dsse, v->ref.model, f->manifest.revoked,
+	if (dsse_open(&dsse, envelope->data, envelope->len, &err) ||
+	    !publishers_signer(&trust_verifier(f)->vouching.list, &dsse, v->ref.model, f->manifest.revoked,
 			       f->manifest.revoked_count, &err) ||
 	    attest_parse(attest, &dsse, arena, &err) || attest_covers(attest, v, &err) ||
 	    attest_permits(attest, f->channel, &err))
@@ -121,7 +121,7 @@ static void note_refused(struct flotilla *f, struct model_state *m)
 int vouch_variant(struct flotilla *f, struct model_state *m, const struct manifest_variant *v,
 		  int64_t *ret_floor)
 {
-	const struct vouching *w = &f->vouching;
+	const struct vouching *w = &trust_verifier(f)->vouching;
 	struct attest attest = {0};
 	*ret_floor = 0;
 	if (!w->known || f->manifest.index_version > f->index_version)
