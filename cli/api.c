@@ -13,14 +13,19 @@
 
 #define TOKEN_MAX 512
 #define TRIES 5
-#define RETRY_MAX_S 60
+#define RETRY_MAX_S 60 /* who says to come later than that is not waited for */
+#define BACK_OFF_S 16
+#define STILL_MS 2000 /* without a byte either way: worth telling */
+#define STALLED_S 120 /* then a large body is given up */
 
 struct api {
 	CURL *curl;
 	char *server;
 	char *auth; /* "Authorization: Bearer ..." or NULL */
 	int64_t timeout_s;
-	bool verbose;
+	bool verbose, refused;
+	void (*waits)(void *arg, const char *text);
+	void *waits_arg;
 };
 
 /* ---- opening ---- */
@@ -29,14 +34,16 @@ struct api {
 static int read_token(struct api *api, const char *path, struct err *err)
 {
 	AUTO_BUF struct buf text = BUF_INIT(TOKEN_MAX);
-	if (file_read(path, &text, err))
+	if (file_read(path, &text, err)) {
+		err->status = err->status == ERR_NOT_FOUND ? ERR_UNAUTHORIZED : err->status;
 		return err_in(err, "token file");
+	}
 	text.data = text.data ? text.data : calloc(1, 1);
 	if (!text.data)
 		return err_nomem(err);
 	text.data[strcspn(text.data, "\r\n")] = 0;
 	if (!text.data[0])
-		return err_set(err, ERR_INVALID, "token file %s is empty", path);
+		return err_set(err, ERR_UNAUTHORIZED, "token file %s is empty", path);
 	if (asprintf(&api->auth, "Authorization: Bearer %s", text.data) < 0) {
 		api->auth = NULL;
 		return err_nomem(err);
@@ -64,12 +71,32 @@ int api_open(struct api **ret_api, const struct api_options *options, struct err
 		return err_nomem(err);
 	api->timeout_s = options->timeout_s ? options->timeout_s : 30;
 	api->verbose = options->verbose;
+	api->waits = options->waits;
+	api->waits_arg = options->waits_arg;
 	api->server = without_slash(options->server);
 	api->curl = curl_easy_init();
 	if (!api->server || !api->curl)
 		return err_nomem(err);
 	if (options->token_file && read_token(api, options->token_file, err))
 		return -1;
+	*ret_api = TAKE(api);
+	return 0;
+}
+
+int api_clone(struct api **ret_api, const struct api *like, struct err *err)
+{
+	AUTO(api_close) struct api *api = calloc(1, sizeof(*api));
+	if (!api)
+		return err_nomem(err);
+	api->timeout_s = like->timeout_s;
+	api->verbose = like->verbose;
+	api->waits = like->waits;
+	api->waits_arg = like->waits_arg;
+	api->server = strdup(like->server);
+	api->auth = like->auth ? strdup(like->auth) : NULL;
+	api->curl = curl_easy_init();
+	if (!api->server || !api->curl || (like->auth && !api->auth))
+		return err_nomem(err);
 	*ret_api = TAKE(api);
 	return 0;
 }
@@ -90,11 +117,27 @@ void api_close(struct api *api)
 /* ---- one exchange ---- */
 
 struct exchange {
+	const struct api *api;
 	const struct api_request *request;
 	struct api_reply *reply;
-	size_t sent; /* of request->bytes */
+	const char *url;
+	size_t sent; /* of the body */
 	int64_t retry_after;
+	int64_t moved, moved_ms; /* bytes either way, and when there were that many */
+	bool told; /* that it waits */
 };
+
+/* why it is that we wait, and for how long at the most; once. */
+static void tell(struct exchange *x, const char *why, int64_t most_s)
+{
+	char text[600];
+	if (x->told || !x->api->waits)
+		return;
+	x->told = true;
+	snprintf(text, sizeof(text), "%s; waiting up to %lld s%s", why, (long long)most_s,
+		 x->request->patience_s ? "; once interrupted, the same command goes on where it was" : "");
+	x->api->waits(x->api->waits_arg, text);
+}
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
 {
@@ -129,13 +172,22 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 	return size * count;
 }
 
+/* curl takes no more than was announced, though it asks for more. */
+static size_t read_file(struct exchange *x, char *out, size_t want)
+{
+	const size_t left = (size_t)x->request->file_len - x->sent;
+	const size_t got = fread(out, 1, want < left ? want : left, x->request->file);
+	x->sent += got;
+	return ferror(x->request->file) ? CURL_READFUNC_ABORT : got;
+}
+
 static size_t on_read(char *out, size_t size, size_t count, void *arg)
 {
 	struct exchange *x = arg;
 	const struct api_request *q = x->request;
 	size_t want = size * count;
 	if (q->file)
-		return fread(out, 1, want, q->file);
+		return read_file(x, out, want);
 	if (want > q->len - x->sent)
 		want = q->len - x->sent;
 	memcpy(out, (const char *)q->bytes + x->sent, want);
@@ -143,14 +195,32 @@ static size_t on_read(char *out, size_t size, size_t count, void *arg)
 	return want;
 }
 
+/* Of the whole exchange; 0: a large body may take long, but not stand still. */
+static int64_t limit_s(const struct api *api, const struct api_request *q)
+{
+	if (q->file || q->len > (1 << 20))
+		return 0;
+	return q->timeout_s ? q->timeout_s : api->timeout_s;
+}
+
 static int on_progress(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
 		       curl_off_t ulnow)
 {
-	const struct exchange *x = arg;
+	struct exchange *x = arg;
+	const int64_t now = clock_monotonic_ms();
+	char why[400];
 	(void)dltotal;
-	(void)dlnow;
 	(void)ultotal;
-	x->request->progress(x->request->progress_arg, ulnow);
+	if (x->request->progress)
+		x->request->progress(x->request->progress_arg, ulnow);
+	if (x->moved != ulnow + dlnow) {
+		x->moved = ulnow + dlnow;
+		x->moved_ms = now;
+	} else if (now - x->moved_ms >= STILL_MS) {
+		const int64_t most = limit_s(x->api, x->request);
+		snprintf(why, sizeof(why), "%s %s: no answer yet", x->request->method, x->url);
+		tell(x, why, x->request->patience_s > most ? x->request->patience_s : most ? most : STALLED_S);
+	}
 	return 0;
 }
 
@@ -189,39 +259,43 @@ static void set_body(CURL *curl, const struct api_request *q)
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
 }
 
-static int perform(struct api *api, struct exchange *x, const char *url, struct err *err)
+static void set_callbacks(CURL *curl, struct exchange *x)
 {
-	const struct api_request *q = x->request;
-	CURL *curl = api->curl;
-	struct curl_slist *headers = request_headers(api, q);
-	const bool large = q->file || q->len > (1 << 20);
-	curl_easy_reset(curl);
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
 	curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
 	curl_easy_setopt(curl, CURLOPT_READDATA, x);
+	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
+}
+
+static int perform(struct api *api, struct exchange *x, struct err *err)
+{
+	const struct api_request *q = x->request;
+	CURL *curl = api->curl;
+	struct curl_slist *headers = request_headers(api, q);
+	const int64_t limit = limit_s(api, q);
+	curl_easy_reset(curl);
+	curl_easy_setopt(curl, CURLOPT_URL, x->url);
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
-	/* A large body may take long, but not stand still. */
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, large ? 0L : (long)api->timeout_s);
-	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, large ? 1L : 0L);
-	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 120L);
-	if (q->progress) {
-		curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-		curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-		curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
-	}
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)limit);
+	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, limit ? 0L : 1L);
+	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALLED_S);
+	set_callbacks(curl, x);
 	set_body(curl, q);
+	x->moved = 0;
+	x->moved_ms = clock_monotonic_ms();
 	const CURLcode code = curl_easy_perform(curl);
 	curl_slist_free_all(headers);
 	if (code != CURLE_OK)
 		return err_set(err, ERR_NETWORK, "%s %s: %s; is flotillad running there?", q->method,
-			       url, curl_easy_strerror(code));
+			       x->url, curl_easy_strerror(code));
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &x->reply->code);
 	if (api->verbose)
 		fprintf(stderr, "%s %s -> %ld\n", q->method, q->path, x->reply->code);
@@ -269,9 +343,51 @@ void api_reply_done(struct api_reply *reply)
 	buf_done(&reply->body);
 }
 
-static bool retriable(const struct api_request *q, long code)
+/* What came of it may come out better next time. */
+static bool retriable(const struct api_request *q, bool broken, long code)
 {
-	return (code == 503 || code == 429) && !q->file;
+	if (!q->patience_s)
+		return !broken && (code == 503 || code == 429) && !q->file;
+	return broken || code == 429 || (code >= 502 && code <= 504);
+}
+
+/* Wait before the next try, of which broken says whether there was an answer; false when there is none. */
+static bool wait_again(struct exchange *x, unsigned tries, int64_t started_ms, bool broken,
+		       const struct err *err)
+{
+	char why[400];
+	const int64_t patience = x->request->patience_s;
+	const int64_t back_off = tries < 5 ? (int64_t)1 << (tries - 1) : BACK_OFF_S;
+	const int64_t wait = x->retry_after > 0 ? x->retry_after : back_off;
+	if (wait > RETRY_MAX_S)
+		return false;
+	if (patience ? clock_monotonic_ms() + 1000 * wait > started_ms + 1000 * patience
+		     : tries >= TRIES)
+		return false;
+	if (broken)
+		snprintf(why, sizeof(why), "%s", err->text);
+	else
+		snprintf(why, sizeof(why), "%s %s: the daemon is busy (%ld)", x->request->method, x->url,
+			 x->reply->code);
+	tell(x, why, patience ? patience : wait);
+	clock_sleep_ms(1000 * wait);
+	return true;
+}
+
+static int perform_patiently(struct api *api, struct exchange *x, struct err *err)
+{
+	const struct api_request *q = x->request;
+	const int64_t started = clock_monotonic_ms();
+	for (unsigned tries = 1;; tries++) {
+		if (q->file && fseeko(q->file, (off_t)q->file_at, SEEK_SET))
+			return err_sys(err, "cannot read what is sent");
+		buf_reset(&x->reply->body);
+		x->sent = 0;
+		x->retry_after = 0;
+		const int bad = perform(api, x, err);
+		if (!retriable(q, bad, x->reply->code) || !wait_again(x, tries, started, bad, err))
+			return bad;
+	}
 }
 
 int api_call(struct api *api, const struct api_request *request, struct api_reply *ret_reply,
@@ -288,15 +404,9 @@ int api_call(struct api *api, const struct api_request *request, struct api_repl
 		return err_nomem(err);
 	}
 	struct api_reply reply = {.body = BUF_INIT(API_BODY_MAX)};
-	struct exchange x = {.request = &q, .reply = &reply};
-	int bad = perform(api, &x, url, err);
-	for (unsigned i = 1; !bad && retriable(&q, reply.code) && i < TRIES; i++) {
-		const int64_t wait = x.retry_after > 0 ? x.retry_after : (int64_t)1 << (i - 1);
-		clock_sleep_ms(1000 * (wait < RETRY_MAX_S ? wait : RETRY_MAX_S));
-		buf_reset(&reply.body);
-		x = (struct exchange){.request = &q, .reply = &reply};
-		bad = perform(api, &x, url, err);
-	}
+	struct exchange x = {.api = api, .request = &q, .reply = &reply, .url = url};
+	int bad = perform_patiently(api, &x, err);
+	api->refused = !bad && (reply.code == 401 || reply.code == 403);
 	if (!bad && reply.code >= 400)
 		bad = problem(&q, &reply, err);
 	free(url);
@@ -333,6 +443,11 @@ int api_send(struct api *api, const char *method, const char *path, const json_t
 	struct api_reply reply;
 	const struct api_request q = {.method = method, .path = path, .json = body};
 	return api_call(api, &q, &reply, err) ? -1 : take_json(&reply, ret, err);
+}
+
+bool api_refused(const struct api *api)
+{
+	return api->refused;
 }
 
 char *api_escape(const char *text)

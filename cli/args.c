@@ -60,6 +60,58 @@ static int take(struct args *args, int index, const char *value)
 	return 0;
 }
 
+/* What goes into the path of a URL: a character that means something there would be another request. */
+static bool is_name_kind(const char *placeholder, size_t len)
+{
+	static const char *const kinds[] = {"NAME", "MODEL", "MODEL@RELEASE", "CLASS", "CHANNEL", "ID",
+					    "PUBLISHER", "DIGEST|MODEL@RELEASE/TIER"};
+	for (size_t i = 0; i < COUNT_OF(kinds); i++)
+		if (strlen(kinds[i]) == len && !strncmp(kinds[i], placeholder, len))
+			return true;
+	return false;
+}
+
+static int check_name(const char *placeholder, size_t len, const char *value)
+{
+	if (!is_name_kind(placeholder, len))
+		return 0;
+	for (const unsigned char *c = (const unsigned char *)value; *c; c++)
+		if (*c <= ' ' || *c >= 127 || strchr("?#%&\\\"<>", *c)) {
+			fprintf(stderr, "flotilla: %.*s: '%s' is not a name\n", (int)len, placeholder,
+				value);
+			return -1;
+		}
+	return 0;
+}
+
+/* The n-th operand is what the n-th word of the operands' text says. */
+static int check_names(const struct args *args)
+{
+	const char *word = args->command->operands;
+	for (int i = 0; i < args->positional_count && *word; i++) {
+		const size_t len = strcspn(word, " ");
+		if (check_name(word, len, args->positional[i]))
+			return -1;
+		word += len + strspn(word + len, " ");
+	}
+	for (unsigned i = 0; i < args->command->option_count; i++) {
+		const char *kind = args->command->options[i].value;
+		for (unsigned k = 0; kind && k < args->counts[i]; k++)
+			if (check_name(kind, strlen(kind), args->values[i][k]))
+				return -1;
+	}
+	return 0;
+}
+
+/* -o FILE is short for --out FILE where a command has that. */
+static int take_out(struct args *args, const char *value)
+{
+	for (unsigned i = 0; i < args->command->option_count; i++)
+		if (!strcmp(args->command->options[i].name, "out"))
+			return take(args, (int)i, value);
+	return complain(args->command, "-o: neither table nor json: ", value);
+}
+
 static int parse_options(struct args *args, const struct command *command, int argc, char **argv)
 {
 	struct option longs[ARGS_OPTIONS + 2] = {{"help", no_argument, NULL, 'h'}};
@@ -71,7 +123,7 @@ static int parse_options(struct args *args, const struct command *command, int a
 	int c;
 	optind = 1;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "ho:", longs, NULL)) != -1) {
 		if (c == 'h') {
 			args_help(command, stdout);
 			return 1;
@@ -79,7 +131,7 @@ static int parse_options(struct args *args, const struct command *command, int a
 		if (c == '?')
 			return complain(command, "unknown option, or its value is missing: ",
 					argv[optind - 1]);
-		if (take(args, c - 256, optarg))
+		if (c == 'o' ? take_out(args, optarg) : take(args, c - 256, optarg))
 			return -1;
 	}
 	args->positional = argv + optind;
@@ -98,7 +150,7 @@ int args_parse(struct args *args, const struct command *command, int argc, char 
 	if (args->positional_count > command->max_operands)
 		return complain(command, "unexpected operand: ",
 				args->positional[command->max_operands]);
-	return 0;
+	return check_names(args);
 }
 
 unsigned args_count(const struct args *args, const char *name)

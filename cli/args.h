@@ -54,7 +54,9 @@ struct command {
 	int (*run)(struct cli *cli, const struct args *args); /* an enum cli_exit */
 };
 
-/* Parse what follows the command's words.  -1: a message is on stderr; 1: help was printed. */
+/* Parse what follows the command's words.  -o FILE is --out FILE where the command has that option.
+ * Names of things (NAME, CLASS, ID ...) are refused when they cannot be ones.  -1: a message is on
+ * stderr; 1: help was printed. */
 int args_parse(struct args *args, const struct command *command, int argc, char **argv) CHECKED;
 void args_help(const struct command *command, FILE *out);
 

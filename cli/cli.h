@@ -15,9 +15,11 @@ enum cli_output { OUTPUT_TABLE, OUTPUT_JSON };
 
 struct cli {
 	const char *server, *token_file, *if_version;
+	const char *token_from; /* who named token_file: "--token-file" */
 	int64_t timeout_s;
 	enum cli_output output;
 	bool yes, quiet, verbose;
+	_Atomic int64_t waits_ms; /* monotonic: cli_waits() last said something */
 	struct api *api; /* opened by cli_api() */
 };
 
@@ -30,6 +32,9 @@ int cli_usage(const char *fmt, ...) PRINTF_LIKE(1, 2); /* prints, gives EXIT_USA
 
 /* A line on stderr unless --quiet: what was done, and what to do next. */
 void cli_say(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The same while waiting, beside a bar; arg is the struct cli.  Four packs that wait for the same daemon say
+ * it once.  Any thread. */
+void cli_waits(void *arg, const char *text);
 /* Ask on a terminal; without one --yes is required.  Whether to go on. */
 bool cli_confirm(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

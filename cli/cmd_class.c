@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define FILE_MAX (1 << 20)
+#define MATCH_ROOM 160
 #define RULES "/admin/v1/class-rules"
 
 /* A JSON document from a file, "-" for standard input; NULL and a message otherwise. */
@@ -28,30 +29,39 @@ static json_t *read_document(const char *path)
 	return doc;
 }
 
-/* PUT with If-Match: the version named, or the one that is there now. */
-static int put_matched(struct cli *cli, const char *path, const json_t *body)
+static int reply_read(struct api_reply *reply, json_t **ret, struct err *err)
 {
-	char match[160];
-	int code;
-	struct err err;
+	json_t *doc = json_parse(reply->body.data ? reply->body.data : "", reply->body.len,
+				 "the daemon's reply", err);
+	api_reply_done(reply);
+	if (!doc)
+		return -1;
+	*ret = doc;
+	return 0;
+}
+
+/* A document that is there, and what its next version must match: this one, or --if-version. */
+static int get_matched(const struct cli *cli, struct api *api, const char *path, json_t **ret,
+		       char match[static MATCH_ROOM], struct err *err)
+{
 	struct api_reply reply;
-	struct api *api = cli_api(cli, &code);
-	if (!api)
-		return code;
-	struct api_request q = {.method = "GET", .path = path};
-	if (cli->if_version) {
-		snprintf(match, sizeof(match), "If-Match: \"v%s\"", cli->if_version);
-	} else {
-		if (api_call(api, &q, &reply, &err))
-			return cli_fail(&err);
-		snprintf(match, sizeof(match), "If-Match: %s", reply.etag);
-		api_reply_done(&reply);
-	}
-	q = (struct api_request){.method = "PUT", .path = path, .json = body, .headers = {match}};
-	if (api_call(api, &q, &reply, &err))
-		return cli_fail(&err);
-	api_reply_done(&reply);
-	return EXIT_DONE;
+	const struct api_request q = {.method = "GET", .path = path};
+	if (api_call(api, &q, &reply, err))
+		return -1;
+	if (cli->if_version)
+		snprintf(match, MATCH_ROOM, "If-Match: \"v%s\"", cli->if_version);
+	else
+		snprintf(match, MATCH_ROOM, "If-Match: %s", reply.etag);
+	return reply_read(&reply, ret, err);
+}
+
+static int put_matched(struct api *api, const char *path, const json_t *body, const char *match,
+		       json_t **ret, struct err *err)
+{
+	struct api_reply reply;
+	const struct api_request q = {
+		.method = "PUT", .path = path, .json = body, .headers = {match}};
+	return api_call(api, &q, &reply, err) ? -1 : reply_read(&reply, ret, err);
 }
 
 static int class_list(struct cli *cli, const struct args *args)
@@ -80,18 +90,64 @@ static int class_show(struct cli *cli, const struct args *args)
 	return EXIT_DONE;
 }
 
+/* What changes names stays as it is otherwise; null is what a new class has. */
+static int settings_merge(json_t *settings, const json_t *changes, struct err *err)
+{
+	const char *name;
+	json_t *value;
+	if (!json_is_object(changes))
+		return err_set(err, ERR_INVALID, "settings: must be an object, as {\"poll_s\": 3600}");
+	json_object_foreach((json_t *)(uintptr_t)changes, name, value) {
+		if (json_is_null(value))
+			json_object_del(settings, name);
+		else if (json_object_set(settings, name, value))
+			return err_nomem(err);
+	}
+	return 0;
+}
+
+static void warn_of_tiers(const struct cli *cli, const json_t *class)
+{
+	size_t i;
+	const json_t *tier;
+	json_array_foreach (json_object_get(class, "unknown_tiers"), i, tier)
+		cli_say(cli, "warning: no release has a tier %s yet; devices are offered the others",
+			json_string_value(tier));
+}
+
+static int settings_set(struct cli *cli, struct api *api, const struct args *args, const json_t *changes,
+			struct err *err)
+{
+	char path[256], match[MATCH_ROOM];
+	json_auto_t *before = NULL, *after = NULL;
+	snprintf(path, sizeof(path), "/admin/v1/classes/%s", args->positional[0]);
+	if (get_matched(cli, api, path, &before, match, err))
+		return -1;
+	json_t *settings = json_object_get(before, "settings");
+	if (settings_merge(settings, changes, err))
+		return -1;
+	if (args_flag(args, "strict"))
+		strcat(path, "?strict=1");
+	if (put_matched(api, path, settings, match, &after, err))
+		return -1;
+	warn_of_tiers(cli, after);
+	return 0;
+}
+
 static int class_set(struct cli *cli, const struct args *args)
 {
-	char path[256];
-	json_auto_t *body = read_document(args->positional[1]);
-	if (!body)
+	int code;
+	struct err err;
+	json_auto_t *changes = read_document(args->positional[1]);
+	struct api *api = changes ? cli_api(cli, &code) : NULL;
+	if (!changes)
 		return EXIT_FAILED;
-	snprintf(path, sizeof(path), "/admin/v1/classes/%s", args->positional[0]);
-	const int code = put_matched(cli, path, body);
-	if (code == EXIT_DONE)
-		cli_say(cli, "class %s is set; its manifests are published anew",
-			args->positional[0]);
-	return code;
+	if (!api)
+		return code;
+	if (settings_set(cli, api, args, changes, &err))
+		return cli_fail(&err);
+	cli_say(cli, "class %s is set; its manifests are published anew", args->positional[0]);
+	return EXIT_DONE;
 }
 
 static int rules_get(struct cli *cli, const struct args *args)
@@ -111,13 +167,21 @@ static int rules_get(struct cli *cli, const struct args *args)
 
 static int rules_set(struct cli *cli, const struct args *args)
 {
-	json_auto_t *body = read_document(args->positional[0]);
+	int code;
+	char match[MATCH_ROOM];
+	struct err err;
+	json_auto_t *body = read_document(args->positional[0]), *before = NULL, *after = NULL;
+	struct api *api = body ? cli_api(cli, &code) : NULL;
 	if (!body)
 		return EXIT_FAILED;
-	const int code = put_matched(cli, args_flag(args, "hold") ? RULES "?hold=1" : RULES, body);
-	if (code == EXIT_DONE)
-		cli_say(cli, "the rules are published; devices see them at their next poll");
-	return code;
+	if (!api)
+		return code;
+	if (get_matched(cli, api, RULES, &before, match, &err) ||
+	    put_matched(api, args_flag(args, "hold") ? RULES "?hold=1" : RULES, body, match, &after,
+			&err))
+		return cli_fail(&err);
+	cli_say(cli, "the rules are published; devices see them at their next poll");
+	return EXIT_DONE;
 }
 
 /* ---- plan: who would move ---- */
@@ -286,6 +350,9 @@ static int class_prepare(struct cli *cli, const struct args *args)
 			name);
 }
 
+static const struct cli_option class_options[] = {
+	{"strict", NULL, "refuse tiers that no release has (warn of them)", false},
+};
 static const struct cli_option set_options[] = {
 	{"hold", NULL, "hold rollouts whose devices may change class, instead of refusing", false},
 };
@@ -299,8 +366,9 @@ const struct command class_commands[CLASS_COMMANDS] = {
 	{"class", "show", "CLASS", 1, 1, "Show a class's settings", NULL, NULL, 0, class_show},
 	{"class", "set", "CLASS FILE", 2, 2, "Set a class's tiers, polling, windows and budgets",
 	 "FILE is JSON (`-` reads standard input), for example\n"
-	 "  {\"tiers\": [\"q8_0\", \"q4_0\"], \"poll_s\": 3600, \"devices\": 20000}",
-	 NULL, 0, class_set},
+	 "  {\"tiers\": [\"q8_0\", \"q4_0\"], \"poll_s\": 3600, \"devices\": 20000}\n"
+	 "What it does not name stays as it is; null is what a new class has.",
+	 class_options, COUNT_OF(class_options), class_set},
 	{"class", "prepare", "CLASS", 1, 1, "Make a class before rules lead to it",
 	 "With an offline root its roots must be signed first; with development keys this is not\n"
 	 "needed.", NULL, 0, class_prepare},

@@ -95,7 +95,7 @@ static void check_device(struct visit *v, const char *url)
 	struct err err;
 	struct api_reply reply;
 	AUTO(api_close) struct api *device = NULL;
-	const struct api_options options = {url, NULL, 10, false};
+	const struct api_options options = {.server = url, .timeout_s = 10};
 	const struct api_request q = {.method = "GET", .path = "/v1/index/tuf/timestamp.json"};
 	if (api_open(&device, &options, &err) || api_call(device, &q, &reply, &err)) {
 		note(v, FAIL, "device listener", "%s", err.text);

@@ -167,21 +167,73 @@ static int keys_publishers(struct cli *cli, const struct args *args)
 
 /* ---- what is taken back ---- */
 
+static int send_revocation(struct cli *cli, const json_t *body)
+{
+	int code;
+	struct err err;
+	json_auto_t *doc = NULL;
+	struct api *api = cli_api(cli, &code);
+	if (!api)
+		return code;
+	if (api_send(api, "POST", "/admin/v1/revocations", body, &doc, &err))
+		return cli_fail(&err);
+	if (cli->output == OUTPUT_JSON)
+		out_json(doc);
+	const json_int_t lanes = json_integer_value(json_object_get(doc, "lanes"));
+	if (lanes)
+		cli_say(cli, "%lld lanes had it as their candidate and are aborted", (long long)lanes);
+	cli_say(cli, "every manifest says so now; a device hears it at its next poll");
+	return EXIT_DONE;
+}
+
+/* Each digest that is revoked because of that variant. */
+static int allow_variant(struct cli *cli, const char *what)
+{
+	int code, found = 0;
+	size_t i;
+	json_t *row;
+	struct err err;
+	json_auto_t *doc = NULL;
+	struct api *api = cli_api(cli, &code);
+	if (!api)
+		return code;
+	if (api_get(api, "/admin/v1/revocations", &doc, &err))
+		return cli_fail(&err);
+	json_array_foreach (json_object_get(doc, "items"), i, row) {
+		char path[200];
+		const char *of = json_string_value(json_object_get(row, "what"));
+		const char *digest = json_string_value(json_object_get(row, "digest"));
+		if (!of || !digest || strcmp(of, what) != 0)
+			continue;
+		snprintf(path, sizeof(path), "/admin/v1/revocations/%.100s", digest);
+		if (api_send(api, "DELETE", path, NULL, NULL, &err))
+			return cli_fail(&err);
+		found++;
+	}
+	if (!found) {
+		err_set(&err, ERR_NOT_FOUND, "%s is not revoked; see flotilla revocations", what);
+		return cli_fail(&err);
+	}
+	cli_say(cli, "%s may be used again", what);
+	return EXIT_DONE;
+}
+
 static int revoke(struct cli *cli, const struct args *args)
 {
 	const char *what = args->positional[0], *reason = args_text(args, "reason");
 	json_auto_t *body = json_pack("{s:s}", strchr(what, '@') ? "variant" : "digest", what);
 	if (reason)
 		json_object_set_new(body, "reason", json_string(reason));
+	if (args_flag(args, "undo") && strchr(what, '@'))
+		return allow_variant(cli, what);
 	if (args_flag(args, "undo")) {
 		char path[200];
 		snprintf(path, sizeof(path), "/admin/v1/revocations/%.100s", what);
 		return cli_send(cli, "DELETE", path, NULL, "%s may be used again", what);
 	}
-	if (!cli_confirm(cli, "Stop %s on every device?", what))
+	if (!cli_confirm(cli, "Stop %s on every device, and every rollout of it?", what))
 		return EXIT_FAILED;
-	return cli_send(cli, "POST", "/admin/v1/revocations", body,
-			"every manifest says so now; a device hears it at its next poll");
+	return send_revocation(cli, body);
 }
 
 static int revocations(struct cli *cli, const struct args *args)
@@ -228,7 +280,8 @@ const struct command keys_commands[KEYS_COMMANDS] = {
 	{"keys", "revoke", "PUBLISHER", 1, 1, "Revoke a publisher's key, at once", NULL,
 	 reason_options, COUNT_OF(reason_options), keys_revoke},
 	{"revoke", NULL, "DIGEST|MODEL@RELEASE/TIER", 1, 1, "Stop a file or a variant everywhere",
-	 "Devices stop loading it at their next poll and go back to what they ran before.\n"
+	 "Devices stop loading it at their next poll and go back to what they ran before.  Rollouts that\n"
+	 "have it as their candidate are aborted in those classes, in the same step.\n"
 	 "  flotilla revoke assistant@2.1.0/q4_0 --reason \"wrong weights\"",
 	 revoke_options, COUNT_OF(revoke_options), revoke},
 	{"revocations", NULL, "", 0, 0, "List what is revoked", NULL, NULL, 0, revocations},

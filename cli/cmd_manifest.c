@@ -214,8 +214,8 @@ static int manifest_verify(struct cli *cli, const struct args *args)
 	const char *file = args_text(args, "index-root");
 	const char *url = args_text(args, "device-url");
 	AUTO(api_close) struct api *device = NULL;
-	const struct api_options options = {url ? url : "http://127.0.0.1:8080", NULL,
-					    cli->timeout_s, cli->verbose};
+	const struct api_options options = {.server = url ? url : "http://127.0.0.1:8080",
+					    .timeout_s = cli->timeout_s, .verbose = cli->verbose};
 	if (!file)
 		return cli_usage("verify: --index-root FILE is required: the root that apps embed");
 	if (file_read(file, &root, &err) || api_open(&device, &options, &err))

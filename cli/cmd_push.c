@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/inspect.h"
 #include "cli/push.h"
 #include "cli/sign.h"
 
@@ -47,18 +48,37 @@ static json_t *read_requires(const struct args *args)
 	return requires;
 }
 
-static int need_release(struct api *api, const char *model, const char *release, struct err *err)
+/* 0 if the release is there and still open; ERR_NOT_FOUND if it is not there. */
+static int open_release(struct api *api, const char *model, const char *release, struct err *err)
 {
 	char path[256];
 	snprintf(path, sizeof(path), "/admin/v1/models/%s/releases/%s", model, release);
-	if (!api_get(api, path, NULL, err))
+	json_auto_t *there = NULL;
+	if (api_get(api, path, &there, err))
+		return -1;
+	const char *state = json_string_value(json_object_get(there, "state"));
+	if (!state || strcmp(state, "published") != 0)
+		return 0;
+	return err_set(err, ERR_CONFLICT,
+		       "%s@%s is published and immutable: push it as another release (a damaged "
+		       "file of it: flotilla store mend)",
+		       model, release);
+}
+
+static int need_release(struct api *api, const char *model, const char *release, struct err *err)
+{
+	if (!open_release(api, model, release, err))
 		return 0;
 	if (err->status != ERR_NOT_FOUND)
 		return -1;
+	char path[256];
 	json_auto_t *body = json_pack("{s:s}", "release", release);
 	snprintf(path, sizeof(path), "/admin/v1/models/%s/releases", model);
 	if (!api_send(api, "POST", path, body, NULL, err))
 		return 0;
+	/* Another tier's push made it meanwhile, or one that was killed before its answer came. */
+	if (err->status == ERR_CONFLICT)
+		return open_release(api, model, release, err);
 	if (err->status == ERR_NOT_FOUND)
 		err_set(err, ERR_NOT_FOUND, "model %s does not exist; make it: flotilla model create %s",
 			model, model);
@@ -69,9 +89,53 @@ static int need_release(struct api *api, const char *model, const char *release,
 struct pushing {
 	const char *path, *name, *tier, *format;
 	char *model, *release;
-	json_t *requires;
+	json_t *requires, *meta;
+	int64_t pack_mib;
 	struct signing signing;
 };
+
+static bool ends_with(const char *text, const char *tail)
+{
+	const size_t len = strlen(text), n = strlen(tail);
+	return len >= n && !strcmp(text + len - n, tail);
+}
+
+/* Whether the file is whole, and what it is called; else why->text says what is wrong. */
+static bool is_what_it_says(const struct pushing *p, const struct inspect *in, struct err *why)
+{
+	const char *is = format_id_name(in->format), *said = p->format;
+	if (!said)
+		said = ends_with(p->path, ".gguf")	    ? "gguf"
+		       : ends_with(p->path, ".safetensors") ? "safetensors"
+							    : is;
+	if (in->truncated)
+		err_set(why, ERR_INVALID, "%s: cut short: its tensors end beyond its %llu bytes", p->path,
+			(unsigned long long)in->bytes);
+	else if (in->format != FORMAT_OPAQUE && strcmp(is, said) != 0)
+		err_set(why, ERR_INVALID, "%s: it is %s, not %s", p->path, is, said);
+	else if (in->format == FORMAT_OPAQUE && (!strcmp(said, "gguf") || !strcmp(said, "safetensors")))
+		err_set(why, ERR_INVALID, "%s: no whole %s header can be read in it", p->path, said);
+	else
+		return inspect_tier_fits(in, p->tier, why);
+	return false;
+}
+
+/* What the file says of itself; a name or tier that says something else is warned of, or refused. */
+static int look(struct cli *cli, struct pushing *p, bool strict, struct err *err)
+{
+	AUTO(inspect_free) struct inspect *in = NULL;
+	struct err why;
+	if (inspect_file(p->path, &in, NULL, err))
+		return -1;
+	p->meta = inspect_meta(in);
+	if (is_what_it_says(p, in, &why))
+		return 0;
+	if (strict)
+		return err_set(err, ERR_INVALID, "%s (without --strict it is pushed all the same)",
+			       why.text);
+	cli_say(cli, "warning: %s", why.text);
+	return 0;
+}
 
 static int put_variant(struct api *api, const struct pushing *p, const struct push_result *r,
 		       struct err *err)
@@ -80,9 +144,9 @@ static int put_variant(struct api *api, const struct pushing *p, const struct pu
 	digest_hex(&r->recipe, recipe);
 	snprintf(path, sizeof(path), "/admin/v1/models/%s/releases/%s/variants/%s", p->model,
 		 p->release, p->tier);
-	json_auto_t *body = json_pack("{s:s, s:[{s:s, s:s}], s:O}", "format",
+	json_auto_t *body = json_pack("{s:s, s:[{s:s, s:s}], s:O, s:O}", "format",
 				      p->format ? p->format : r->format, "files", "name", p->name,
-				      "recipe", recipe, "requires", p->requires);
+				      "recipe", recipe, "requires", p->requires, "meta", p->meta);
 	if (!body)
 		return err_nomem(err);
 	if (p->signing.key_file) {
@@ -106,15 +170,19 @@ static void show(const struct cli *cli, const struct pushing *p, const struct pu
 	out_bytes(r->stored, stored);
 	if (cli->output == OUTPUT_JSON) {
 		json_auto_t *doc = json_pack(
-			"{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "recipe", recipe, "sha256", sha256,
+			"{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "recipe", recipe, "sha256", sha256,
 			"length", (json_int_t)r->length, "stored", (json_int_t)r->stored, "sent",
-			(json_int_t)r->sent, "chunks", (json_int_t)r->chunks, "missing",
+			(json_int_t)r->sent, "known", (json_int_t)r->known, "chunks",
+			(json_int_t)r->chunks, "missing",
 			(json_int_t)r->missing);
 		out_json(doc);
 		return;
 	}
-	printf("%s@%s/%s  %s %s, %s stored, %s sent\n", p->model, p->release, p->tier, p->name,
+	printf("%s@%s/%s  %s %s, %s stored, %s sent", p->model, p->release, p->tier, p->name,
 	       length, stored, sent);
+	if (r->known)
+		printf(", %.1f %% need not be sent", 100.0 * (double)r->known / (double)r->length);
+	putchar('\n');
 }
 
 static int publish(struct api *api, const struct pushing *p, struct err *err)
@@ -125,7 +193,7 @@ static int publish(struct api *api, const struct pushing *p, struct err *err)
 	return api_send(api, "POST", path, NULL, NULL, err);
 }
 
-static int run(struct cli *cli, const struct args *args, const struct pushing *p)
+static int run(struct cli *cli, const struct args *args, struct pushing *p)
 {
 	struct push_result r;
 	struct err err;
@@ -133,9 +201,10 @@ static int run(struct cli *cli, const struct args *args, const struct pushing *p
 	struct api *api = cli_api(cli, &code);
 	if (!api)
 		return code;
-	if (need_release(api, p->model, p->release, &err) ||
+	if (look(cli, p, args_flag(args, "strict"), &err) ||
+	    need_release(api, p->model, p->release, &err) ||
 	    (args_flag(args, "raw") ? push_raw(cli, api, p->path, &r, &err)
-				    : push_file(cli, api, p->path, &r, &err)) ||
+				    : push_chunks(cli, api, p->path, p->pack_mib << 20, &r, &err)) ||
 	    put_variant(api, p, &r, &err))
 		return cli_fail(&err);
 	show(cli, p, &r);
@@ -146,7 +215,10 @@ static int run(struct cli *cli, const struct args *args, const struct pushing *p
 	}
 	if (publish(api, p, &err))
 		return cli_fail(&err);
-	cli_say(cli, "published; roll it out: flotilla rollout start %s@%s", p->model, p->release);
+	cli_say(cli,
+		"published; roll it out: flotilla rollout start %s@%s (a model's first release: flotilla "
+		"release bootstrap)",
+		p->model, p->release);
 	return EXIT_DONE;
 }
 
@@ -180,12 +252,14 @@ static int push(struct cli *cli, const struct args *args)
 		return cli_usage("push: --release MODEL@RELEASE and --tier TIER are required");
 	if (!p.name)
 		p.name = base_name(p.path);
-	if (read_signing(args, &p.signing))
+	if (read_signing(args, &p.signing) ||
+	    args_int(args, "pack-mib", 1, PUSH_PACK_MIB_MAX, PUSH_PACK_MIB, &p.pack_mib))
 		return EXIT_USAGE;
 	p.requires = read_requires(args);
 	if (p.requires && !cli_release(release, &p.model, &p.release))
 		code = run(cli, args, &p);
 	json_decref(p.requires);
+	json_decref(p.meta);
 	free(p.model);
 	free(p.release);
 	return code;
@@ -203,6 +277,8 @@ static const struct cli_option options[] = {
 	{"channel", "NAME", "sign it for this channel only (any)", true},
 	{"counter", "N", "release counter to sign (one above the model's highest)", false},
 	{"floor", "N", "never go back below this counter (the lowest now in use)", false},
+	{"strict", NULL, "refuse a file that is cut short, or another than tier or format say (warn of it)", false},
+	{"pack-mib", "N", "MiB a pack; a bad connection loses four of them at most (16)", false},
 	{"raw", NULL, "send one resumable stream and let the daemon cut it", false},
 	{"publish", NULL, "publish the release afterwards: immutable from then on", false},
 };

@@ -113,7 +113,8 @@ static int release_publish(struct cli *cli, const struct args *args)
 		snprintf(path, sizeof(path), "/admin/v1/models/%s/releases/%s/publish", model,
 			 release);
 		code = cli_send(cli, "POST", path, NULL,
-				"%s is published and immutable; roll it out: flotilla rollout start %s",
+				"%s is published and immutable; roll it out: flotilla rollout start %s (a "
+				"model's first release: flotilla release bootstrap)",
 				args->positional[0], args->positional[0]);
 	}
 	free(model);

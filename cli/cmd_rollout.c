@@ -1,4 +1,4 @@
-/* Rollouts: start, watch, explain, and the operator's hand. */
+/* Rollouts: watch, explain, and the operator's hand. */
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -8,146 +8,7 @@
 
 #define WATCH_MS 1000
 
-/* ---- start ---- */
-
-/* "1%" or "2.5%" as parts per million. */
-static int parse_share(const char *text, int64_t *ret_ppm)
-{
-	char *end;
-	const double percent = strtod(text, &end);
-	if (end == text || strcmp(end, "%") || !(percent > 0 && percent <= 95))
-		return -1;
-	*ret_ppm = (int64_t)(percent * 10000 + 0.5);
-	return 0;
-}
-
-/* "2.0+0.10": a ratio and a difference of rates, for one stage. */
-static int add_margin(json_t *stage, const char *text)
-{
-	char *end = NULL;
-	const double ratio = strtod(text, &end);
-	const double delta = *end == '+' ? strtod(end + 1, &end) : 0;
-	if (*end || !(ratio >= 1 && ratio <= 10) || !(delta >= 0 && delta <= 1))
-		return -1;
-	json_object_set_new(stage, "ratio_pm", json_integer((json_int_t)(ratio * 1000 + 0.5)));
-	json_object_set_new(stage, "delta_ppm", json_integer((json_int_t)(delta * 1e6 + 0.5)));
-	return 0;
-}
-
-/* "1%,5%,50%"; NULL and a message otherwise. */
-static json_t *parse_stages(const char *text)
-{
-	char *copy = strdup(text), *rest = copy, *part;
-	json_t *stages = json_array();
-	while (copy && (part = strsep(&rest, ","))) {
-		int64_t ppm;
-		if (parse_share(part, &ppm)) {
-			cli_usage("--stages: %s is not a share like 1%% or 2.5%%, at most 95%%", part);
-			json_decref(stages);
-			stages = NULL;
-			break;
-		}
-		json_array_append_new(stages, json_pack("{s:I}", "ppm", (json_int_t)ppm));
-	}
-	free(copy);
-	return stages;
-}
-
-/* Each stage's soak, longest time and margin; absent ones are the daemon's to choose. */
-static int add_stages(json_t *body, const struct args *args)
-{
-	int64_t soak, max;
-	size_t i;
-	json_t *stage;
-	const char *text = args_text(args, "stages"), *margin = args_text(args, "margin");
-	if (args_int(args, "soak", 600, 30 * 86400, 0, &soak) ||
-	    args_int(args, "max", 600, 90 * 86400, 0, &max))
-		return -1;
-	if (!text && !soak && !max && !margin)
-		return 0;
-	json_t *stages = parse_stages(text ? text : "1%,5%,20%,50%,95%");
-	json_object_set_new(body, "stages", stages);
-	json_array_foreach (stages, i, stage) {
-		if (soak)
-			json_object_set_new(stage, "min_soak_s", json_integer(soak));
-		if (max)
-			json_object_set_new(stage, "max_s", json_integer(max));
-		if (margin && add_margin(stage, margin)) {
-			cli_usage("--margin: %s is not RATIO+DIFFERENCE, like 2.0+0.10", margin);
-			return -1;
-		}
-	}
-	return stages ? 0 : -1;
-}
-
-static int add_options(json_t *body, const struct args *args)
-{
-	if (add_stages(body, args))
-		return -1;
-	for (unsigned i = 0; i < args_count(args, "class"); i++) {
-		if (!i)
-			json_object_set_new(body, "classes", json_array());
-		json_array_append_new(json_object_get(body, "classes"),
-				      json_string(args_nth(args, "class", i)));
-	}
-	if (args_flag(args, "retry"))
-		json_object_set_new(body, "retry", json_true());
-	return 0;
-}
-
-static json_t *start_body(const struct args *args, const char *model, const char *release)
-{
-	const char *channel = args_text(args, "channel");
-	json_t *body = json_pack("{s:s, s:s, s:s}", "model", model, "release", release, "channel",
-				 channel ? channel : "stable");
-	if (body && !add_options(body, args))
-		return body;
-	json_decref(body);
-	return NULL;
-}
-
-static int send_start(struct cli *cli, const json_t *body)
-{
-	int code;
-	struct err err;
-	json_auto_t *reply = NULL;
-	struct api *api = cli_api(cli, &code);
-	if (!api)
-		return code;
-	if (api_send(api, "POST", "/admin/v1/rollouts", body, &reply, &err))
-		return cli_fail(&err);
-	const char *id = json_string_value(json_object_get(reply, "id"));
-	if (cli->output == OUTPUT_JSON)
-		out_json(reply);
-	else
-		puts(id ? id : "");
-	cli_say(cli, "rollout %s is running; watch it: flotilla rollout status %s --watch", id, id);
-	return EXIT_DONE;
-}
-
-static int rollout_start(struct cli *cli, const struct args *args)
-{
-	char *model = NULL, *release = NULL;
-	int code = EXIT_USAGE;
-	if (!cli_release(args->positional[0], &model, &release)) {
-		json_auto_t *body = start_body(args, model, release);
-		if (body)
-			code = send_start(cli, body);
-	}
-	free(model);
-	free(release);
-	return code;
-}
-
 /* ---- status ---- */
-
-static const struct column lane_columns[] = {
-	{"CLASS", "class", COL_TEXT},	     {"STATE", "state", COL_TEXT},
-	{"STAGE", "stage", COL_INT},	     {"OF", "stages", COL_INT},
-	{"SHARE", "candidate_ppm", COL_PPM}, {"CANDIDATES", "entered.candidate", COL_INT},
-	{"CONTROL", "entered.control", COL_INT}, {"SINCE", "since", COL_TIME},
-	{"WHY", "reason", COL_TEXT},
-};
 
 static int get_rollout(struct cli *cli, const char *id, const char *tail, json_t **ret, int *code)
 {
@@ -163,6 +24,31 @@ static int get_rollout(struct cli *cli, const char *id, const char *tail, json_t
 	return -1;
 }
 
+static bool any_group(const json_t *lanes)
+{
+	size_t i;
+	const json_t *lane;
+	json_array_foreach (lanes, i, lane)
+		if (json_object_get(lane, "lead"))
+			return true;
+	return false;
+}
+
+/* Who leads is shown where a lane is shared. */
+static void show_lanes(const json_t *lanes)
+{
+	static const struct column columns[] = {
+		{"LED BY", "lead", COL_TEXT},	     {"CLASS", "class", COL_TEXT},
+		{"STATE", "state", COL_TEXT},	     {"STAGE", "stage", COL_INT},
+		{"OF", "stages", COL_INT},	     {"SHARE", "candidate_ppm", COL_PPM},
+		{"CANDIDATES", "entered.candidate", COL_INT},
+		{"CONTROL", "entered.control", COL_INT}, {"SINCE", "since", COL_TIME},
+		{"WHY", "reason", COL_TEXT},
+	};
+	const unsigned skip = any_group(lanes) ? 0 : 1;
+	out_table(lanes, columns + skip, COUNT_OF(columns) - skip);
+}
+
 static void show_status(const struct cli *cli, const json_t *doc)
 {
 	if (cli->output == OUTPUT_JSON) {
@@ -174,7 +60,7 @@ static void show_status(const struct cli *cli, const json_t *doc)
 	       json_string_value(json_object_get(doc, "release")),
 	       json_string_value(json_object_get(doc, "channel")),
 	       json_string_value(json_object_get(doc, "state")));
-	out_table(json_object_get(doc, "lanes"), lane_columns, COUNT_OF(lane_columns));
+	show_lanes(json_object_get(doc, "lanes"));
 }
 
 /* 0 while a lane is still moving, else the exit code that tells how it ended. */
@@ -277,12 +163,17 @@ static void show_gates(const json_t *doc)
 		{"OF", "candidate.n", COL_INT},	     {"CTRL K", "control.k", COL_INT},
 		{"OF", "control.n", COL_INT},	     {"RATIO", "ratio", COL_REAL},
 		{"LOW", "lower", COL_REAL},	     {"HIGH", "upper", COL_REAL},
-		{"LOG E", "log_e", COL_REAL},	     {"NEEDS", "threshold", COL_REAL}};
+		{"LOG E", "log_e", COL_REAL},	     {"NEEDS", "threshold", COL_REAL},
+		{"POOLED", "pooled_log_e", COL_REAL}};
 	size_t i, j;
 	json_t *lane, *gate;
 	json_array_foreach (json_object_get(doc, "lanes"), i, lane) {
-		printf("%s, stage %lld\n", json_string_value(json_object_get(lane, "class")),
-		       (long long)json_integer_value(json_object_get(lane, "stage")));
+		char when[CLOCK_TEXT];
+		const json_int_t as_of = json_integer_value(json_object_get(lane, "as_of"));
+		clock_text(as_of, when);
+		printf("%s, stage %lld%s%s\n", json_string_value(json_object_get(lane, "class")),
+		       (long long)json_integer_value(json_object_get(lane, "stage")),
+		       as_of ? ", as it was decided at " : "", as_of ? when : "");
 		out_table(json_object_get(lane, "gates"), columns, COUNT_OF(columns));
 		json_array_foreach (json_object_get(lane, "gates"), j, gate) {
 			const char *text = json_string_value(json_object_get(gate, "sentence"));
@@ -347,15 +238,6 @@ static int rollout_do(struct cli *cli, const struct args *args)
 	return cli_send(cli, "POST", path, body, "done; see flotilla rollout status %s", id);
 }
 
-static const struct cli_option start_options[] = {
-	{"channel", "NAME", "channel (stable)", false},
-	{"class", "NAME", "only this device class", true},
-	{"stages", "LIST", "shares of the fleet (1%,5%,20%,50%,95%)", false},
-	{"soak", "SECONDS", "shortest time in a stage (86400)", false},
-	{"max", "SECONDS", "longest time before a stage holds as inconclusive (604800)", false},
-	{"margin", "RATIO+DIFF", "what counts as no worse, for promotion (2.0, 1.5, 1.25 ... by stage)", false},
-	{"retry", NULL, "also where this release was rolled back before", false},
-};
 static const struct cli_option status_options[] = {
 	{"watch", NULL, "stay until every lane has ended; exit 3 if one was taken back", false}};
 static const struct cli_option gates_options[] = {
@@ -369,15 +251,13 @@ static const struct cli_option do_options[] = {
 #define DO(verb, text, more)                                                                       \
 	{"rollout", verb, "ID", 1, 1, text, more, do_options, COUNT_OF(do_options), rollout_do}
 const struct command rollout_commands[ROLLOUT_COMMANDS] = {
-	{"rollout", "start", "MODEL@RELEASE", 1, 1, "Roll a release out, class by class",
-	 "Each device class is a lane of its own: it advances on evidence, holds when unsure, and\n"
-	 "goes back by itself when the candidate is worse.  Nothing named means safe defaults.",
-	 start_options, COUNT_OF(start_options), rollout_start},
 	{"rollout", "status", "ID", 1, 1, "Show a rollout's lanes", NULL, status_options,
 	 COUNT_OF(status_options), rollout_status},
 	{"rollout", "list", "", 0, 0, "List rollouts, newest first", NULL, NULL, 0, rollout_list},
 	{"rollout", "gates", "ID", 1, 1, "Show every gate's evidence, and why it decided or waits",
-	 NULL, gates_options, COUNT_OF(gates_options), rollout_gates},
+	 "Of a gate that fired or is suspicious it names the OS major version or runtime in which the fault is\n"
+	 "concentrated, if it is in one.  That explains the decision, and is no test by itself.",
+	 gates_options, COUNT_OF(gates_options), rollout_gates},
 	{"rollout", "events", "ID", 1, 1, "Show what happened, when, by whom and why", NULL, NULL, 0,
 	 rollout_events},
 	DO("pause", "Hold lanes: no device enters, none is taken back", NULL),

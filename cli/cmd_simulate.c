@@ -36,7 +36,7 @@ struct rehearsal {
 	struct sim_world world;
 	struct buf root, token;
 	char made_dir[64]; /* to be removed; "" when the user named one */
-	int64_t days, threads, first_s;
+	int64_t days, threads, first_s, edge_s;
 };
 
 /* ---- what is needed before it starts ---- */
@@ -59,7 +59,8 @@ static int read_root(struct rehearsal *r, struct err *err)
 	const char *path = args_text(r->args, "root");
 	AUTO(api_close) struct api *device = NULL;
 	struct api_reply reply;
-	const struct api_options options = {r->world.url, NULL, 30, r->cli->verbose};
+	const struct api_options options = {.server = r->world.url, .timeout_s = 30,
+					    .verbose = r->cli->verbose};
 	const struct api_request q = {.method = "GET", .path = "/v1/index/tuf/1.root.json"};
 	buf_init(&r->root, ROOT_MAX);
 	if (path)
@@ -140,7 +141,11 @@ static int prepare(struct rehearsal *r, struct err *err)
 	r->world.profile = &r->profile;
 	r->world.root = r->root.data;
 	r->world.root_len = r->root.len;
-	return 0;
+	r->world.edge = edge_new(r->edge_s);
+	if (!r->world.edge)
+		return err_nomem(err);
+	const char *relay = args_text(r->args, "relay-token-file");
+	return relay ? relay_open(&r->world.relay, r->world.url, relay, err) : 0;
 }
 
 /* ---- while it runs ---- */
@@ -280,6 +285,7 @@ static int read_numbers(struct rehearsal *r)
 	if (args_int(r->args, "days", 1, 10000, 0, &r->days) ||
 	    args_int(r->args, "threads", 1, 256, 64, &r->threads) ||
 	    args_int(r->args, "start-s", 1, 864000, 1800, &r->first_s) ||
+	    args_int(r->args, "edge-s", 0, 86400, 0, &r->edge_s) ||
 	    args_int(r->args, "seed", 0, INT64_MAX, 1, &seed))
 		return -1;
 	r->world.seed = (uint64_t)seed;
@@ -294,6 +300,7 @@ static int simulate(struct cli *cli, const struct args *args)
 	const char *url = args_text(args, "url");
 	struct rehearsal r = {.cli = cli, .args = args, .arena = arena_new(PROFILE_ARENA)};
 	r.world.url = url ? url : DEVICE_URL;
+	r.world.trusting = args_flag(args, "trusting");
 	if (read_numbers(&r))
 		return EXIT_USAGE;
 	if (!cli_api(cli, &code))
@@ -303,6 +310,8 @@ static int simulate(struct cli *cli, const struct args *args)
 	const int failed = prepare(&r, &err) || rehearse(&r, &err);
 	if (r.made_dir[0])
 		nftw(r.made_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	relay_close(r.world.relay);
+	edge_free(r.world.edge);
 	buf_done(&r.root);
 	buf_done(&r.token);
 	arena_free(r.arena);
@@ -314,9 +323,13 @@ static const struct cli_option options[] = {
 	{"root", "FILE", "the index's root document (asked of the daemon, for rehearsals only)",
 	 false},
 	{"ingest-token-file", "FILE", "token that reports carry", false},
+	{"relay-token-file", "FILE", "token of a relay: reports go through one, in batches", false},
 	{"days", "N", "end after N days of the daemon's clock (when interrupted)", false},
 	{"start-s", "N", "devices wake up first within N seconds of that clock (1800)", false},
 	{"threads", "N", "threads, each with one connection (64)", false},
+	{"edge-s", "N", "signed documents come through a cache that keeps them N seconds, as a CDN would (0)", false},
+	{"trusting", NULL, "one poller a class and thread verifies signed documents for all its devices",
+	 false},
 	{"seed", "N", "another seed, another fleet (1)", false},
 	{"work-dir", "DIR", "where devices keep files (a temporary directory)", false},
 	{"status", "FILE", "replace FILE with the figures as JSON, once a second", false},

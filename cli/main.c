@@ -1,5 +1,6 @@
 /* flotilla -- the operator's and CI's command line. */
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "cli/cli.h"
 
@@ -8,22 +9,48 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define CONFIG_MAX 65536
+#define WAITS_MS 10000
 #define DEFAULT_SERVER "http://127.0.0.1:8081"
 
 /* ---- what commands share ---- */
 
+static struct cli the_cli; /* main()'s; cli_fail() tells where its token came from */
+static char config_file[4096];	 /* likewise: its path */
+
+#define MAKE_ONE "`flotilla token create NAME --role ROLE` makes one"
+
+/* What there is to say of the token when the daemon does not take it; never the token. */
+static void tell_token(const struct err *err)
+{
+	const bool refused = the_cli.api && api_refused(the_cli.api);
+	const bool unread = !the_cli.api;
+	if (err->status != ERR_UNAUTHORIZED && err->status != ERR_DENIED)
+		return;
+	if (!refused && !unread) /* somebody else's: a bucket */
+		return;
+	if (!the_cli.token_file)
+		fprintf(stderr, "flotilla: no token was named: neither by --token-file FILE, FLOTILLA_TOKEN_FILE nor "
+			"token_file in %s; " MAKE_ONE ", and flotillad init wrote the first to "
+			"DATA_DIR/admin.token\n", config_file);
+	else if (err->status == ERR_DENIED && strstr(err->text, "token")) /* it may also be our Host */
+		fprintf(stderr, "flotilla: the token is that of %s, which %s names; another: " MAKE_ONE "\n",
+			the_cli.token_file, the_cli.token_from);
+	else if (err->status == ERR_UNAUTHORIZED)
+		fprintf(stderr, "flotilla: the token was looked for in %s, which %s names; if it is there, it is "
+			"mistyped, expired, revoked or another daemon's; with an admin's, " MAKE_ONE "\n",
+			the_cli.token_file, the_cli.token_from);
+}
+
 int cli_fail(const struct err *err)
 {
 	fprintf(stderr, "flotilla: %s\n", err->text);
-	if (err->status == ERR_UNAUTHORIZED)
-		fputs("flotilla: name a token with --token-file FILE or FLOTILLA_TOKEN_FILE;"
-		      " flotillad init writes the first one to DATA_DIR/admin.token\n",
-		      stderr);
+	tell_token(err);
 	return api_exit(err);
 }
 
@@ -49,6 +76,17 @@ void cli_say(const struct cli *cli, const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
+void cli_waits(void *arg, const char *text)
+{
+	struct cli *cli = arg;
+	const int64_t now = clock_monotonic_ms();
+	int64_t before = atomic_load(&cli->waits_ms);
+	if (cli->quiet || (before && now - before < WAITS_MS) ||
+	    !atomic_compare_exchange_strong(&cli->waits_ms, &before, now))
+		return;
+	fprintf(stderr, "%sflotilla: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", text);
+}
+
 bool cli_confirm(const struct cli *cli, const char *fmt, ...)
 {
 	char answer[16];
@@ -70,7 +108,7 @@ struct api *cli_api(struct cli *cli, int *ret_exit)
 {
 	struct err err;
 	const struct api_options options = {cli->server, cli->token_file, cli->timeout_s,
-					    cli->verbose};
+					    cli->verbose, cli_waits, cli};
 	if (!cli->api && api_open(&cli->api, &options, &err)) {
 		*ret_exit = cli_fail(&err);
 		return NULL;
@@ -105,13 +143,22 @@ static const struct {
 	{"-v", NULL, "show each request"},
 };
 
+/* The first who names one is heard. */
+static void token_name(struct cli *cli, const char *file, const char *from)
+{
+	if (cli->token_file || !file)
+		return;
+	cli->token_file = file;
+	cli->token_from = from;
+}
+
 static int set_global(struct cli *cli, const char *name, const char *value)
 {
 	char *end;
 	if (!strcmp(name, "--server"))
 		cli->server = value;
 	else if (!strcmp(name, "--token-file"))
-		cli->token_file = value;
+		token_name(cli, value, "--token-file");
 	else if (!strcmp(name, "--if-version"))
 		cli->if_version = value;
 	else if (!strcmp(name, "--yes"))
@@ -120,16 +167,20 @@ static int set_global(struct cli *cli, const char *name, const char *value)
 		cli->quiet = true;
 	else if (!strcmp(name, "-v"))
 		cli->verbose = true;
-	else if (!strcmp(name, "-o") && !strcmp(value, "json"))
-		cli->output = OUTPUT_JSON;
-	else if (!strcmp(name, "-o") && strcmp(value, "table"))
-		return cli_usage("-o %s: neither table nor json", value);
+	else if (!strcmp(name, "-o"))
+		cli->output = strcmp(value, "json") ? OUTPUT_TABLE : OUTPUT_JSON;
 	else if (!strcmp(name, "--timeout")) {
 		cli->timeout_s = strtoll(value, &end, 10);
 		if (*end || cli->timeout_s < 1)
 			return cli_usage("--timeout %s: not a number of seconds", value);
 	}
 	return 0;
+}
+
+/* Of a command that writes a file, -o with anything but a format is that file: args.h. */
+static bool is_file(const char *name, const char *value)
+{
+	return !strcmp(name, "-o") && value && strcmp(value, "json") && strcmp(value, "table");
 }
 
 /* Takes the options that every command has out of argv, wherever they stand before "--". */
@@ -142,7 +193,7 @@ static int take_globals(struct cli *cli, int *argc, char **argv)
 		stop = stop || !strcmp(argv[i], "--");
 		while (g < COUNT_OF(globals) && (stop || strcmp(globals[g].name, argv[i])))
 			g++;
-		if (g == COUNT_OF(globals)) {
+		if (g == COUNT_OF(globals) || is_file(argv[i], argv[i + 1])) {
 			argv[kept++] = argv[i];
 			continue;
 		}
@@ -159,46 +210,47 @@ static int take_globals(struct cli *cli, int *argc, char **argv)
 
 /* ---- configuration file: `server = ...` and `token_file = ...` ---- */
 
-static const char *config_path(char *out, size_t room)
+static void config_find(void)
 {
+	char *out = config_file;
+	const size_t room = sizeof(config_file);
 	const char *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
 	if (xdg && *xdg)
 		snprintf(out, room, "%s/flotilla/config", xdg);
 	else
 		snprintf(out, room, "%s/.config/flotilla/config", home ? home : "");
-	return out;
 }
 
-static int config_line(struct cli *cli, char *line, const char *path)
+static int config_line(struct cli *cli, char *line)
 {
 	char *equals = strchr(line, '='), *key, *value;
 	line += strspn(line, " \t");
 	if (!*line || *line == '#')
 		return 0;
 	if (!equals)
-		return cli_usage("%s: not `key = value`: %s", path, line);
+		return cli_usage("%s: not `key = value`: %s", config_file, line);
 	*equals = 0;
 	key = strtok(line, " \t");
 	value = strtok(equals + 1, " \t");
 	if (key && value && !strcmp(key, "server"))
 		cli->server = cli->server ? cli->server : strdup(value);
 	else if (key && value && !strcmp(key, "token_file"))
-		cli->token_file = cli->token_file ? cli->token_file : strdup(value);
+		token_name(cli, strdup(value), config_file);
 	else
-		return cli_usage("%s: unknown or empty key: %s", path, key ? key : "");
+		return cli_usage("%s: unknown or empty key: %s", config_file, key ? key : "");
 	return 0;
 }
 
 static int read_config(struct cli *cli)
 {
-	char path[4096];
 	struct err err;
 	AUTO_BUF struct buf text = BUF_INIT(CONFIG_MAX);
-	if (file_read(config_path(path, sizeof(path)), &text, &err))
+	config_find();
+	if (file_read(config_file, &text, &err))
 		return err.status == ERR_NOT_FOUND ? 0 : cli_fail(&err);
 	char *rest = text.data, *line;
 	while (rest && (line = strsep(&rest, "\n")))
-		if (config_line(cli, line, path))
+		if (config_line(cli, line))
 			return EXIT_USAGE;
 	return 0;
 }
@@ -207,8 +259,7 @@ static void read_environment(struct cli *cli)
 {
 	if (!cli->server)
 		cli->server = getenv("FLOTILLA_SERVER");
-	if (!cli->token_file)
-		cli->token_file = getenv("FLOTILLA_TOKEN_FILE");
+	token_name(cli, getenv("FLOTILLA_TOKEN_FILE"), "FLOTILLA_TOKEN_FILE");
 }
 
 /* ---- finding the command ---- */
@@ -297,13 +348,13 @@ static int run(struct cli *cli, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct cli cli = {0};
+	struct cli *cli = &the_cli;
 	signal(SIGPIPE, SIG_IGN);
 	if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT))
 		return cli_usage("cannot start libsodium or libcurl");
-	if (take_globals(&cli, &argc, argv))
+	if (take_globals(cli, &argc, argv))
 		return EXIT_USAGE;
-	read_environment(&cli);
+	read_environment(cli);
 	if (argc < 2)
 		return help(stderr, EXIT_USAGE);
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
@@ -312,12 +363,12 @@ int main(int argc, char **argv)
 		puts("flotilla " FLOTILLA_VERSION);
 		return EXIT_DONE;
 	}
-	if (read_config(&cli))
+	if (read_config(cli))
 		return EXIT_USAGE;
-	if (!cli.server)
-		cli.server = DEFAULT_SERVER;
-	const int code = run(&cli, argc, argv);
-	api_close(cli.api);
+	if (!cli->server)
+		cli->server = DEFAULT_SERVER;
+	const int code = run(cli, argc, argv);
+	api_close(cli->api);
 	curl_global_cleanup();
 	if (fflush(stdout) && code == EXIT_DONE) {
 		fprintf(stderr, "flotilla: cannot write the output: %s\n", strerror(errno));

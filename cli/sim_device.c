@@ -1,5 +1,6 @@
 #include "cli/sim_device.h"
 
+#include "base/chance.h"
 #include "base/clock.h"
 #include "base/file.h"
 
@@ -8,7 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DAY_S 86400.0
+#define DAY 86400
+#define DAY_S ((double)DAY)
+#define HOUR_S 3600.0
+#define SCOUT_POLL_S 600
 #define WANT_AGAIN_S 60	   /* another try at what could not be had now */
 #define SLICE_BYTES (4 << 20)
 
@@ -22,15 +26,11 @@ static int64_t device_now(void *arg)
 	return sim_now(arg);
 }
 
-/* ---- chance: splitmix64 (Steele, Lea, Flood 2014), seeded per device, so that a run can be
- * repeated but for the network's timing ---- */
+/* ---- chance: seeded per device, so that a run can be repeated but for the network's timing ---- */
 
 static uint64_t next_random(struct sim_device *d)
 {
-	uint64_t z = d->random += 0x9e3779b97f4a7c15U;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-	return z ^ (z >> 31);
+	return chance_next(&d->random);
 }
 
 /* In (0, 1). */
@@ -54,10 +54,37 @@ static int64_t lognormal(struct sim_device *d, const struct profile_spread *s)
 	return (int64_t)(s->median * exp(s->sigma * normal(d)));
 }
 
+/* A device's own factor, 1 on average over devices. */
+static double own_factor(struct sim_device *d, double sigma)
+{
+	return sigma > 0 ? exp(sigma * normal(d) - sigma * sigma / 2) : 1;
+}
+
 static int64_t exponential(struct sim_device *d, double mean)
 {
 	const double s = -mean * log(uniform(d));
 	return s < 1 ? 1 : s > 1e9 ? 1000000000 : (int64_t)s;
+}
+
+/* ---- when it is used ---- */
+
+/* In the course of a day: as much at 15:00 UTC, least at 3:00. */
+static bool awake(struct sim_device *d, int64_t now)
+{
+	const double second = (double)(now % DAY);
+	const double from_least = 2 * M_PI * (second - 3 * HOUR_S) / DAY_S;
+	return d->class->night <= 0 || !chance(d, d->class->night * (1 + cos(from_least)) / 2);
+}
+
+/* When the next session may come, for one who is awake then. */
+static int64_t next_session(struct sim_device *d, int64_t now)
+{
+	const struct profile_class *c = d->class;
+	const int64_t begin = d->world->own_ms / 1000;
+	const double days = (double)(now - begin) / DAY_S;
+	const double a_day = c->sessions_per_day / (1 - c->night / 2) * d->factor *
+			     (1 + c->growth * days);
+	return now + exponential(d, DAY_S / (a_day + 1e-9));
 }
 
 /* ---- the link ---- */
@@ -75,14 +102,69 @@ static bool offline(struct sim_device *d, int64_t now)
 	return now < d->offline_until;
 }
 
+/* A report: lost on its way, to the relay, or to the daemon. */
+static int post(struct sim_device *d, const struct flotilla_request *request,
+		struct flotilla_response *response)
+{
+	const struct sim_world *w = d->world;
+	const bool lost = chance(d, d->class->lost);
+	if (!lost && !w->relay)
+		return flotilla_transport_curl(d->curl, request, response);
+	*response = (struct flotilla_response){.range_from = -1, .date = -1, .age = -1,
+					       .retry_after = -1};
+	response->status = lost || relay_take(w->relay, request->post, request->post_len) ? 202 : 503;
+	return 0;
+}
+
 static int transport(void *arg, const struct flotilla_request *request,
 		     struct flotilla_response *response)
 {
 	struct sim_device *d = arg;
-	if (!offline(d, sim_now(d->world)))
-		return flotilla_transport_curl(d->curl, request, response);
+	const int64_t now = sim_now(d->world);
+	if (!offline(d, now))
+		return request->post ? post(d, request, response)
+				     : edge_get(d->world->edge, d->curl, now, request, response);
 	snprintf(response->error, sizeof(response->error), "offline, as the profile says");
 	return -1;
+}
+
+/* ---- scouts ---- */
+
+static int scout_transport(void *arg, const struct flotilla_request *request,
+			   struct flotilla_response *response)
+{
+	struct sim_scout *s = arg;
+	return edge_get(s->world->edge, s->curl, sim_now(s->world), request, response);
+}
+
+int sim_scout_init(struct sim_scout *s, const struct sim_world *w,
+		   const struct profile_class *class, void *curl, struct err *err)
+{
+	*s = (struct sim_scout){.world = w, .curl = curl};
+	const struct flotilla_options options = {
+		.url = w->url, .index_root = w->root, .index_root_len = w->root_len,
+		.channel = w->profile->channel, .attributes = class->attributes,
+		.allow_development = 1, .opt_out = 1, .transport = scout_transport,
+		.transport_arg = s, .now = device_now, .now_arg = (void *)(uintptr_t)w};
+	if (!flotilla_open(&s->flotilla, &options))
+		return 0;
+	err_set(err, ERR_INVALID, "the scout of %s: %s", class->name,
+		s->flotilla ? flotilla_error(s->flotilla) : "out of memory");
+	sim_scout_done(s);
+	return -1;
+}
+
+void sim_scout_done(struct sim_scout *s)
+{
+	flotilla_close(s->flotilla);
+	s->flotilla = NULL;
+}
+
+static void scout_poll(struct sim_scout *s, int64_t now)
+{
+	if (now < s->next_poll)
+		return;
+	s->next_poll = flotilla_poll(s->flotilla) < 0 ? now + WANT_AGAIN_S : now + SCOUT_POLL_S;
 }
 
 /* ---- lives of the app ---- */
@@ -132,13 +214,14 @@ static int open_app(struct sim_device *d, struct err *err)
 		.channel = w->profile->channel, .attributes = d->class->attributes,
 		.runtimes = d->class->runtimes, .ingest_token = w->ingest_token,
 		.state_dir = d->full || d->mortal ? state : NULL,
-		.os_major = (int)d->class->os_major, .allow_development = 1,
+		.os_major = (int)d->os_major, .allow_development = 1,
 		.transport = transport, .transport_arg = d, .now = device_now,
 		.now_arg = (void *)(uintptr_t)w, .slice_bytes = SLICE_BYTES,
 		.disk_free_mib = d->class->disk_free_mib,
 		.shared_cache_dir = d->full ? NULL : shared, .secret = secret,
 		/* On a fast clock the real network is delay enough. */
 		.no_delay = w->speed > 1,
+		.verified_by = d->scout ? d->scout->flotilla : NULL,
 		.enter_after_s = w->profile->enter_after_s};
 	const int code = flotilla_open(&d->flotilla, &options);
 	if (!code)
@@ -199,6 +282,21 @@ static bool want(struct sim_device *d, struct flotilla_model *model, int64_t now
 	return model->path != NULL;
 }
 
+/* It never comes back. */
+static void brick(struct sim_device *d)
+{
+	add_stats(d);
+	d->bricked++;
+	flotilla_kill(d->flotilla);
+	d->flotilla = NULL;
+}
+
+static int64_t probe(struct sim_device *d, const struct profile_spread *s)
+{
+	const double score = s->median + s->sigma * normal(d);
+	return s->median <= 0 ? -1 : score < 0 ? 0 : score > 1000 ? 1000 : (int64_t)score;
+}
+
 static bool load(struct sim_device *d, const struct profile_behaviour *b)
 {
 	const char *model = d->world->profile->model;
@@ -209,59 +307,87 @@ static bool load(struct sim_device *d, const struct profile_behaviour *b)
 		restart(d);
 		return false;
 	}
+	if (chance(d, b->brick)) {
+		brick(d);
+		return false;
+	}
 	if (chance(d, b->load_fail))
 		loaded.result = FLOTILLA_LOAD_FAILED;
 	else if (chance(d, b->load_oom))
 		loaded.result = FLOTILLA_LOAD_OOM;
 	else
 		loaded.load_ms = lognormal(d, &b->load_ms);
+	loaded.probe_pm = probe(d, &b->probe_pm);
 	d->load_failures += loaded.result != FLOTILLA_LOADED;
 	flotilla_load_end(d->flotilla, model, &loaded);
 	return loaded.result == FLOTILLA_LOADED;
 }
 
+static void observe(struct sim_device *d, const char *histogram, const struct profile_spread *s,
+		    double factor)
+{
+	if (s->median > 0)
+		flotilla_observe(d->flotilla, d->world->profile->model, histogram,
+				 (int64_t)((double)lognormal(d, s) * factor));
+}
+
+static void event(struct sim_device *d, const char *counter, double p)
+{
+	if (chance(d, p))
+		flotilla_event(d->flotilla, d->world->profile->model, counter, 1);
+}
+
+/* One request; whether the app is still there. */
+static bool request(struct sim_device *d, const struct profile_behaviour *b)
+{
+	event(d, "requests", 1);
+	if (chance(d, b->crash * d->prone)) {
+		event(d, "crash", 1);
+		d->crashes++;
+		return false;
+	}
+	observe(d, "ttft_ms", &b->ttft_ms, d->pace);
+	observe(d, "energy_mj_1k", &b->energy_mj_1k, d->pace);
+	observe(d, "decode_mtps", &b->decode_mtps, 1 / d->pace);
+	event(d, chance(d, b->timeout * d->prone) ? "err.timeout" : "ok", 1);
+	event(d, "thumb.down", b->thumb_down * d->prone);
+	event(d, "regenerate", b->regenerate * d->prone);
+	return true;
+}
+
 /* Requests until the user has enough or the app has crashed. */
 static void use(struct sim_device *d, const struct profile_behaviour *b)
 {
-	const char *model = d->world->profile->model;
 	const int64_t requests = exponential(d, d->class->requests_per_session);
 	d->sessions++;
-	flotilla_event(d->flotilla, model, "sessions", 1);
-	for (int64_t i = 0; i < requests; i++) {
-		flotilla_event(d->flotilla, model, "requests", 1);
-		if (chance(d, b->crash)) {
-			flotilla_event(d->flotilla, model, "crash", 1);
-			d->crashes++;
-			return;
-		}
-		flotilla_first_token(d->flotilla, model, lognormal(d, &b->ttft_ms));
-		flotilla_event(d->flotilla, model, chance(d, b->timeout) ? "err.timeout" : "ok", 1);
-	}
+	event(d, "sessions", 1);
+	for (int64_t i = 0; i < requests && request(d, b); i++)
+		;
 }
 
 static void session(struct sim_device *d, int64_t now)
 {
 	struct flotilla_model model;
-	const double mean = DAY_S / (d->class->sessions_per_day * d->factor);
-	d->next_session = now + exponential(d, mean < 1e9 ? mean : 1e9);
-	if (!want(d, &model, now) || !model.variant)
+	d->next_session = next_session(d, now);
+	if (!awake(d, now) || !want(d, &model, now) || !model.variant)
 		return;
 	const struct profile_behaviour *b = profile_behaviour(
-		d->world->profile, d->class->name, model.variant);
+		d->world->profile, d->class->name, d->os_major, model.variant);
 	if (load(d, b))
 		use(d, b);
 }
 
 /* ---- the device ---- */
 
-int sim_device_init(struct sim_device *d, const struct sim_world *world,
-		    const struct profile_class *class, unsigned index, unsigned in_class,
-		    void *curl, int64_t first_s, struct err *err)
+int sim_device_init(struct sim_device *d, unsigned in_class, int64_t first_s, struct err *err)
 {
-	const int64_t now = sim_now(world);
-	*d = (struct sim_device){.world = world, .class = class, .index = index, .curl = curl,
-				 .random = world->seed * 0x2545f4914f6cdd1dU + index};
-	d->factor = exp(class->spread * normal(d) - class->spread * class->spread / 2);
+	const struct profile_class *class = d->class;
+	const int64_t now = sim_now(d->world);
+	d->random = d->world->seed * 0x2545f4914f6cdd1dU + d->index;
+	d->os_major = class->os_majors[in_class % class->os_major_count];
+	d->factor = own_factor(d, class->spread);
+	d->prone = own_factor(d, class->prone);
+	d->pace = own_factor(d, class->pace);
 	d->full = in_class < (unsigned)class->full;
 	d->mortal = chance(d, class->killed);
 	d->kib_s = chance(d, class->slow) ? class->slow_kib_s : class->link_kib_s;
@@ -270,8 +396,7 @@ int sim_device_init(struct sim_device *d, const struct sim_world *world,
 				  ? now + exponential(d, (double)class->offline_s *
 								 (1 / class->offline - 1))
 				  : INT64_MAX;
-	d->next_session = d->wake + exponential(d, DAY_S / (class->sessions_per_day * d->factor +
-							    1e-9));
+	d->next_session = next_session(d, d->wake);
 	d->next_want = INT64_MAX;
 	d->next_kill = d->mortal ? now + exponential(d, DAY_S) : INT64_MAX;
 	return open_app(d, err);
@@ -293,6 +418,8 @@ static int64_t least(int64_t a, int64_t b)
 static void poll(struct sim_device *d, int64_t now)
 {
 	struct flotilla_model model;
+	if (d->scout)
+		scout_poll(d->scout, now);
 	const int code = flotilla_poll(d->flotilla);
 	if (code < 0)
 		note_error(d, "poll", code);
@@ -300,25 +427,30 @@ static void poll(struct sim_device *d, int64_t now)
 		want(d, &model, now);
 }
 
+static void flush(struct sim_device *d)
+{
+	const int code = flotilla_flush(d->flotilla);
+	if (code < 0)
+		note_error(d, "flush", code);
+}
+
 void sim_device_step(struct sim_device *d)
 {
 	struct flotilla_model model;
 	const int64_t now = sim_now(d->world);
-	if (!d->flotilla) { /* it could not be opened again after a kill */
+	if (!d->flotilla) { /* bricked, or it could not be opened again after a kill */
 		d->wake = INT64_MAX;
 		return;
 	}
 	if (now >= flotilla_next_poll(d->flotilla))
 		poll(d, now);
-	if (now >= flotilla_next_wake(d->flotilla)) {
-		const int code = flotilla_flush(d->flotilla);
-		if (code < 0)
-			note_error(d, "flush", code);
-	}
 	if (now >= d->next_want)
 		want(d, &model, now);
 	if (now >= d->next_session)
 		session(d, now);
+	/* Last, so that what has just happened is told before other devices have their turn. */
+	if (d->flotilla && now >= flotilla_next_wake(d->flotilla))
+		flush(d);
 	if (d->flotilla && now >= d->next_kill) {
 		restart(d);
 		d->next_kill = now + exponential(d, DAY_S);

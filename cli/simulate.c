@@ -14,6 +14,7 @@ struct crew {
 	struct fleet *fleet;
 	pthread_t thread;
 	pthread_mutex_t lock;
+	struct sim_scout *scouts; /* one a class, for devices that believe it */
 	struct sim_device *devices;
 	uint32_t *heap; /* indexes of devices, least wake first */
 	uint32_t count;
@@ -70,9 +71,10 @@ static void heap_make(struct crew *c)
 static int64_t wait_ms(const struct sim_world *w, int64_t wake)
 {
 	const int64_t own = wake - sim_now(w);
-	const int64_t ms = own <= 0 ? 0 : own < SLEEP_MOST_MS * w->speed ? own * 1000 / w->speed
-									  : SLEEP_MOST_MS;
-	return ms < SLEEP_MOST_MS ? ms : SLEEP_MOST_MS;
+	const int64_t ms = own < SLEEP_MOST_MS * w->speed ? own * 1000 / w->speed : SLEEP_MOST_MS;
+	if (own <= 0)
+		return 0;
+	return ms < 1 ? 1 : ms < SLEEP_MOST_MS ? ms : SLEEP_MOST_MS;
 }
 
 static void note_late(struct crew *c, int64_t late)
@@ -122,26 +124,56 @@ static int make_crews(struct fleet *f, unsigned devices, struct err *err)
 		pthread_mutex_init(&c->lock, NULL);
 		c->devices = calloc(room, sizeof(*c->devices));
 		c->heap = calloc(room, sizeof(*c->heap));
+		c->scouts = calloc(f->world->profile->class_count, sizeof(*c->scouts));
 		f->curls[i] = flotilla_curl_new();
-		if (!c->devices || !c->heap || !f->curls[i])
+		if (!c->devices || !c->heap || !c->scouts || !f->curls[i])
 			return err_nomem(err);
 	}
 	return f->crews && f->curls ? 0 : err_nomem(err);
 }
 
-/* Devices go to the threads in turn, so that every thread has some of each class. */
+/* The crew's scout of a class, made for the first device that believes it. */
+static int scout_of(struct crew *c, void *curl, unsigned class, struct sim_scout **ret_scout,
+		    struct err *err)
+{
+	const struct sim_world *w = c->fleet->world;
+	struct sim_scout *scout = &c->scouts[class];
+	if (!scout->flotilla &&
+	    sim_scout_init(scout, w, &w->profile->classes[class], curl, err))
+		return -1;
+	*ret_scout = scout;
+	return 0;
+}
+
+static int make_device(struct crew *c, void *curl, unsigned class, unsigned index,
+		       unsigned in_class, int64_t first_s, struct err *err)
+{
+	const struct sim_world *w = c->fleet->world;
+	struct sim_device *d = &c->devices[c->count];
+	struct sim_scout *scout = NULL;
+	if (w->trusting && scout_of(c, curl, class, &scout, err))
+		return -1;
+	*d = (struct sim_device){.world = w, .class = &w->profile->classes[class], .index = index,
+				 .curl = curl, .scout = scout};
+	c->heap[c->count] = c->count;
+	c->count++;
+	return sim_device_init(d, in_class, first_s, err);
+}
+
+/* Devices go to the threads in turn, so that every thread has some of each class; those who believe a
+ * scout in blocks, so that few are needed. */
 static int make_devices(struct fleet *f, int64_t first_s, struct err *err)
 {
 	const struct profile *p = f->world->profile;
 	unsigned index = 0;
+	const uint64_t total = total_devices(p);
 	for (unsigned k = 0; k < p->class_count; k++)
 		for (unsigned i = 0; i < (unsigned)p->classes[k].devices; i++, index++) {
-			struct crew *c = &f->crews[index % f->crew_count];
-			if (sim_device_init(&c->devices[c->count], f->world, &p->classes[k], index,
-					    i, f->curls[index % f->crew_count], first_s, err))
+			const unsigned crew = f->world->trusting
+						      ? (unsigned)(index * (uint64_t)f->crew_count / total)
+						      : index % f->crew_count;
+			if (make_device(&f->crews[crew], f->curls[crew], k, index, i, first_s, err))
 				return -1;
-			c->heap[c->count] = c->count;
-			c->count++;
 		}
 	return 0;
 }
@@ -189,7 +221,10 @@ void fleet_free(struct fleet *f)
 			pthread_join(c->thread, NULL);
 		for (uint32_t k = 0; k < c->count; k++)
 			sim_device_done(&c->devices[k]);
+		for (unsigned k = 0; c->scouts && k < f->world->profile->class_count; k++)
+			sim_scout_done(&c->scouts[k]);
 		pthread_mutex_destroy(&c->lock);
+		free(c->scouts);
 		free(c->devices);
 		free(c->heap);
 		flotilla_curl_free(f->curls ? f->curls[i] : NULL);
@@ -217,47 +252,106 @@ static json_t *member(json_t *object, const char *name)
 	return found;
 }
 
-static void count_device(json_t *doc, const struct sim_device *d)
+/* Sums of a class; those of flotilla_stats are of all lives of the app. */
+struct class_sum {
+	uint64_t devices, errors, returned, returned_chunks, sessions, crashes, load_failures, kills,
+		bricked;
+	struct flotilla_stats stats;
+	json_t *running; /* {variant: devices} */
+};
+
+static void count_device(struct class_sum *sum, const struct sim_device *d)
 {
-	struct flotilla_stats s = d->stats, now = {0};
-	json_t *class = member(member(doc, "classes"), d->class->name);
+	struct flotilla_stats now = {0}, *s = &sum->stats;
 	if (d->flotilla)
 		flotilla_stats(d->flotilla, &now);
-	add(doc, "devices", 1);
-	add(doc, "polls", s.polls + now.polls);
-	add(doc, "unchanged", s.unchanged + now.unchanged);
-	add(doc, "bytes", s.bytes + now.bytes);
-	add(doc, "reports", s.reports + now.reports);
-	add(doc, "report_errors", s.report_errors + now.report_errors);
-	add(doc, "errors", d->errors);
-	add(class, "devices", 1);
-	add(member(class, "running"), d->variant[0] ? d->variant : "nothing", 1);
-	add(class, "returned", d->returned);
-	add(class, "returned_chunks", d->returned_chunks);
-	add(class, "downloads", s.full_downloads + now.full_downloads);
-	add(class, "shared", s.shared_downloads + now.shared_downloads);
-	add(class, "sessions", d->sessions);
-	add(class, "crashes", d->crashes);
-	add(class, "load_failures", d->load_failures);
-	add(class, "kills", d->kills);
-	if (d->error[0])
-		json_object_set_new(doc, "last_error", json_string(d->error));
+	s->polls += d->stats.polls + now.polls;
+	s->unchanged += d->stats.unchanged + now.unchanged;
+	s->bytes += d->stats.bytes + now.bytes;
+	s->reports += d->stats.reports + now.reports;
+	s->report_errors += d->stats.report_errors + now.report_errors;
+	s->full_downloads += d->stats.full_downloads + now.full_downloads;
+	s->shared_downloads += d->stats.shared_downloads + now.shared_downloads;
+	sum->devices++;
+	sum->errors += d->errors;
+	sum->returned += d->returned;
+	sum->returned_chunks += d->returned_chunks;
+	sum->sessions += d->sessions;
+	sum->crashes += d->crashes;
+	sum->load_failures += d->load_failures;
+	sum->kills += d->kills;
+	sum->bricked += d->bricked;
+	add(sum->running, d->bricked ? "bricked" : d->variant[0] ? d->variant : "nothing", 1);
+}
+
+static void add_class(json_t *doc, const struct profile_class *c, struct class_sum *sum)
+{
+	json_t *class = member(member(doc, "classes"), c->name);
+	const struct flotilla_stats *s = &sum->stats;
+	add(doc, "devices", sum->devices);
+	add(doc, "polls", s->polls);
+	add(doc, "unchanged", s->unchanged);
+	add(doc, "bytes", s->bytes);
+	add(doc, "reports", s->reports);
+	add(doc, "report_errors", s->report_errors);
+	add(doc, "errors", sum->errors);
+	add(class, "devices", sum->devices);
+	json_object_set(class, "running", sum->running);
+	add(class, "returned", sum->returned);
+	add(class, "returned_chunks", sum->returned_chunks);
+	add(class, "downloads", s->full_downloads);
+	add(class, "shared", s->shared_downloads);
+	add(class, "sessions", sum->sessions);
+	add(class, "crashes", sum->crashes);
+	add(class, "load_failures", sum->load_failures);
+	add(class, "kills", sum->kills);
+	add(class, "bricked", sum->bricked);
+}
+
+/* Of one thread's devices; how late they are. */
+static int64_t count_crew(struct crew *c, struct class_sum *sums, json_t *doc)
+{
+	const struct profile_class *first = c->fleet->world->profile->classes;
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t k = 0; k < c->count; k++) {
+		const struct sim_device *d = &c->devices[k];
+		count_device(&sums[d->class - first], d);
+		if (d->error[0])
+			json_object_set_new(doc, "last_error", json_string(d->error));
+	}
+	const int64_t late = c->late_s;
+	pthread_mutex_unlock(&c->lock);
+	return late;
+}
+
+/* A relay is told what devices would be. */
+static void add_relay(json_t *doc, struct relay *relay)
+{
+	uint64_t refused, lost;
+	relay_figures(relay, &refused, &lost);
+	add(doc, "report_errors", refused + lost);
 }
 
 json_t *fleet_figures(struct fleet *f)
 {
 	json_t *doc = json_object();
+	const struct profile *p = f->world->profile;
+	struct class_sum sums[PROFILE_CLASSES] = {0};
 	int64_t late = 0;
+	for (unsigned k = 0; k < p->class_count; k++)
+		sums[k].running = json_object();
 	__atomic_store_n(&f->counting, true, __ATOMIC_RELAXED);
-	for (unsigned i = 0; doc && i < f->crew_count; i++) {
-		struct crew *c = &f->crews[i];
-		pthread_mutex_lock(&c->lock);
-		late = c->late_s > late ? c->late_s : late;
-		for (uint32_t k = 0; k < c->count; k++)
-			count_device(doc, &c->devices[k]);
-		pthread_mutex_unlock(&c->lock);
+	for (unsigned i = 0; i < f->crew_count; i++) {
+		const int64_t of_crew = count_crew(&f->crews[i], sums, doc);
+		late = of_crew > late ? of_crew : late;
 	}
 	__atomic_store_n(&f->counting, false, __ATOMIC_RELAXED);
+	for (unsigned k = 0; k < p->class_count; k++) {
+		add_class(doc, &p->classes[k], &sums[k]);
+		json_decref(sums[k].running);
+	}
+	if (doc && f->world->relay)
+		add_relay(doc, f->world->relay);
 	if (doc)
 		json_object_set_new(doc, "late_s", json_integer(late));
 	return doc;

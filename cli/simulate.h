@@ -21,7 +21,7 @@ void fleet_free(struct fleet *fleet);
 
 /* Totals of the moment: {devices, polls, unchanged, bytes, reports, report_errors, errors, late_s,
  * classes: {name: {devices, running: {variant: n}, returned, returned_chunks, downloads, shared,
- * sessions, crashes, load_failures, kills}}, last_error}.  late_s: by how many of the daemon's
+ * sessions, crashes, load_failures, kills, bricked}}, last_error}.  late_s: by how many of the daemon's
  * seconds the latest device ran behind lately.  NULL without memory; the caller's. */
 json_t *fleet_figures(struct fleet *fleet) CHECKED;
 

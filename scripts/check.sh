@@ -50,7 +50,7 @@ unit() { make -j"$jobs" VARIANT="$1" WERROR=1 all unit; }
 
 # What runs on several threads: base's log, the ledger, intake, publishing, the engine, the server.
 threaded() {
-	tests=$(grep -lE 'pthread|ledger_new|engine_new|intake_new|workers_new|publisher_new|house_open' tests/unit/test_*.c |
+	tests=$(grep -lE 'pthread|crew_run|family_update|ledger_new|engine_new|intake_new|workers_new|publisher_new|house_open' tests/unit/test_*.c |
 		sed 's|tests/unit/\(.*\)\.c|build/tsan/tests/\1|')
 	# shellcheck disable=SC2086
 	make -j"$jobs" VARIANT=tsan WERROR=1 $tests build/tsan/flotillad build/tsan/flotilla \

@@ -175,8 +175,21 @@ ctl fleet census
 say "assistant@2.0.0 goes out: 20 %, then 50 %, then everyone; its q4_0 is bad on budget devices"
 push 2.0.0
 rollout=$(ctl -q rollout start assistant@2.0.0 --stages 20%,50% --margin 2.0+0.10)
+# A lane this small may have heard all its devices before the last guard is sure, and holds: somebody decides.
+operate() {
+	while sleep 3 && kill -0 "$fleet" 2>/dev/null; do
+		for class in flagship mid; do
+			json rollout status "$rollout" | sed 's/},{/}\n{/g' | grep "\"class\":\"$class\"" |
+				grep -q '"state":"holding"' || continue
+			ctl -q rollout advance "$rollout" --class "$class" --reason "no gate is suspicious" || true
+		done
+	done
+}
+operate &
+operator=$!
 watched=0
 ctl rollout status "$rollout" --watch || watched=$?
+kill "$operator" 2>/dev/null || true
 [ $watched -eq 3 ] || fail "the rollout ended with exit code $watched; 3 was expected: one lane taken back"
 
 say "why, in the class where it was taken back"

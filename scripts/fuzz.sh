@@ -11,7 +11,7 @@ for source in tests/fuzz/fuzz_*.c; do
 	mkdir -p "build/fuzz/corpus/$name"
 	clang -std=gnu17 -D_GNU_SOURCE -g -O1 -I. -Ibuild/fuzz/gen -fsanitize=fuzzer,address,undefined \
 		"$source" $(grep -L 'check.h' tests/support/*.c | grep -v fault) build/fuzz/libflotilla-all.a \
-		$(pkg-config --cflags --libs libmicrohttpd sqlite3 jansson libsodium libzstd libcrypto libcurl) \
+		$(pkg-config --cflags --libs libmicrohttpd sqlite3 jansson libsodium libzstd zlib libcrypto libcurl) \
 		-lm -pthread -o "build/fuzz/fuzz_$name"
 	"build/fuzz/fuzz_$name" -max_total_time="$seconds" -artifact_prefix="build/fuzz/$name-" \
 		-print_final_stats=1 "build/fuzz/corpus/$name" "tests/fuzz/corpus/$name" 2>"build/fuzz/$name.log" || {

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Run each unit test program named; print what fails; end with one line of totals.
+# Run each unit test program named, as many at a time as there are processors; print what fails; end with
+# one line of totals.
 set -u
 # A limit for what hangs, not a measure: Check's own 4 seconds are too few on a busy machine.
 export CK_DEFAULT_TIMEOUT=60 CK_TIMEOUT_MULTIPLIER=4
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c '{} >{}.log 2>&1; echo $? >{}.code'
 passed=0 failed=0
 for program in "$@"; do
 	log=$program.log
-	"$program" >"$log" 2>&1
-	code=$?
+	code=$(cat "$program.code")
 	# Check prints "NN%: Checks: N, Failures: F, Errors: E".
 	n=$(sed -n 's/.*Checks: \([0-9]*\), Failures.*/\1/p' "$log" | tail -n 1)
 	f=$(sed -n 's/.*Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2/p' "$log" | tail -n 1)

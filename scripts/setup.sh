@@ -3,9 +3,10 @@
 # usage: setup.sh build|check|bench
 set -eu
 build="gcc make pkg-config libc6-dev libmicrohttpd-dev libsqlite3-dev libjansson-dev libsodium-dev
- libzstd-dev libssl-dev libcurl4-openssl-dev ca-certificates"
-check="$build check clang clang-tidy cppcheck libclang-rt-14-dev python3-minimal curl zstd sqlite3"
-bench="$check nginx-light wrk xdelta3 bsdiff"
+ libzstd-dev zlib1g-dev libssl-dev libcurl4-openssl-dev ca-certificates"
+check="$build check clang clang-tidy cppcheck libclang-rt-14-dev python3-minimal curl zstd sqlite3
+ nginx-light"
+bench="$check wrk xdelta3 bsdiff casync"
 case ${1:-build} in
 build) want=$build ;;
 check) want=$check ;;
