@@ -21,7 +21,7 @@ struct bench {
 	struct decoder *decoder;
 	uint8_t *copy, *raw;
 	double encode_s, decode_s;
-	size_t used[3]; /* chunks by codec */
+	size_t used[CODEC_NUMBERS + 1]; /* chunks by codec */
 };
 
 static void die(const char *what)
@@ -113,10 +113,11 @@ static void file(const char *path)
 	const size_t hard = getenv("QUICK") ? 0 : zstd(&b, 19, &hard_s);
 	const char *slash = strrchr(path, '/');
 	printf("%-24s %6.1f MB  ours %5.2f  zstd-3 %5.2f  zstd-19 %5.2f  | encode %.2f  decode %.2f  "
-	       "zstd-3 %.2f x sha | stored %zu zstd %zu planes %zu\n",
+	       "zstd-3 %.2f x sha | stored %zu zstd %zu planes %zu numbers %zu\n",
 	       slash ? slash + 1 : path, (double)b.len / 1e6, 100.0 * (double)b.stored / (double)b.len,
 	       100.0 * (double)plain / (double)b.len, 100.0 * (double)hard / (double)b.len,
-	       b.encode_s / sha, b.decode_s / sha, plain_s / sha, b.used[0], b.used[1], b.used[2]);
+	       b.encode_s / sha, b.decode_s / sha, plain_s / sha, b.used[0], b.used[1], b.used[2],
+	       b.used[CODEC_NUMBERS]);
 	munmap((void *)(uintptr_t)b.bytes, b.len);
 	free(b.copy);
 	free(b.raw);

@@ -1,6 +1,7 @@
-/* relay daemon URL TOKEN_FILE SECONDS | relay sqlite DIR SECONDS -- usage reports, 1,000 a batch: sent
- * as a relay sends them, from 4 connections, or inserted raw into SQLite (WAL, synchronous=FULL) a
- * transaction a batch.  Prints reports a second.  Batches are made beforehand. */
+/* relay daemon URL TOKEN_FILE SECONDS | relay count URL TOKEN_FILE REPORTS | relay sqlite DIR SECONDS --
+ * usage reports, 1,000 a batch: sent as a relay sends them, from 4 connections, for so long or so many,
+ * or inserted raw into SQLite (WAL, synchronous=FULL) a transaction a batch.  Prints reports a second.
+ * Batches that are sent for a time are made beforehand. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "cli/api.h"
@@ -15,7 +16,7 @@
 
 #define REPORTS 1000
 #define CONNECTIONS 4
-#define BATCHES 400 /* made beforehand; more are not needed in the seconds given */
+#define BATCHES 1000 /* made beforehand; more are not needed in the seconds given */
 
 static _Noreturn void die(const char *what)
 {
@@ -49,6 +50,7 @@ static struct {
 	struct body bodies[BATCHES];
 	unsigned next; /* atomic */
 	unsigned done; /* atomic */
+	unsigned most; /* batches that are made when they are sent */
 	int64_t until;
 } load;
 
@@ -65,45 +67,80 @@ static struct body make_body(void)
 	return body;
 }
 
-static void *send_all(void *arg)
+static void send_one(struct api *api, const struct body *body)
+{
+	struct err err;
+	struct api_reply reply;
+	const struct api_request q = {.method = "POST", .path = "/v1/telemetry/batch",
+				      .bytes = body->bytes, .len = body->len,
+				      .headers = {"Content-Encoding: zstd"}, .patience_s = 60};
+	if (api_call(api, &q, &reply, &err))
+		die(err.text);
+	api_reply_done(&reply);
+	__atomic_fetch_add(&load.done, 1, __ATOMIC_RELAXED);
+}
+
+static struct api *open_api(void)
 {
 	struct api *api;
 	struct err err;
-	const struct api_options options = {load.url, load.token, 60, false};
-	(void)arg;
+	const struct api_options options = {.server = load.url, .token_file = load.token, .timeout_s = 60};
 	if (api_open(&api, &options, &err))
 		die(err.text);
+	return api;
+}
+
+static void *send_for_a_time(void *arg)
+{
+	struct api *api = open_api();
+	(void)arg;
 	while (clock_monotonic_ms() < load.until) {
-		struct api_reply reply;
 		const unsigned i = __atomic_fetch_add(&load.next, 1, __ATOMIC_RELAXED);
 		if (i >= BATCHES)
 			die("too few batches were made");
-		const struct api_request q = {.method = "POST", .path = "/v1/telemetry/batch",
-					      .bytes = load.bodies[i].bytes,
-					      .len = load.bodies[i].len,
-					      .headers = {"Content-Encoding: zstd"}};
-		if (api_call(api, &q, &reply, &err))
-			die(err.text);
-		api_reply_done(&reply);
-		__atomic_fetch_add(&load.done, 1, __ATOMIC_RELAXED);
+		send_one(api, &load.bodies[i]);
 	}
 	api_close(api);
 	return NULL;
 }
 
-static double to_daemon(int64_t ms)
+static void *send_so_many(void *arg)
+{
+	struct api *api = open_api();
+	(void)arg;
+	while (__atomic_fetch_add(&load.next, 1, __ATOMIC_RELAXED) < load.most) {
+		struct body body = make_body();
+		send_one(api, &body);
+		free(body.bytes);
+	}
+	api_close(api);
+	return NULL;
+}
+
+static double run(void *(*how)(void *arg), int64_t start)
 {
 	pthread_t threads[CONNECTIONS];
-	for (unsigned i = 0; i < BATCHES; i++)
-		load.bodies[i] = make_body();
-	const int64_t start = clock_monotonic_ms();
-	load.until = start + ms;
 	for (unsigned i = 0; i < CONNECTIONS; i++)
-		if (pthread_create(&threads[i], NULL, send_all, NULL))
+		if (pthread_create(&threads[i], NULL, how, NULL))
 			die("cannot start a thread");
 	for (unsigned i = 0; i < CONNECTIONS; i++)
 		pthread_join(threads[i], NULL);
 	return load.done * (double)REPORTS * 1000 / (double)(clock_monotonic_ms() - start);
+}
+
+static double to_daemon(int64_t ms)
+{
+	for (unsigned i = 0; i < BATCHES; i++)
+		load.bodies[i] = make_body();
+	const int64_t start = clock_monotonic_ms();
+	load.until = start + ms;
+	return run(send_for_a_time, start);
+}
+
+static double to_count(int64_t reports)
+{
+	load.most = (unsigned)(reports / REPORTS);
+	return run(send_so_many, clock_monotonic_ms());
 }
 
 /* ---- SQLite ---- */
@@ -158,14 +195,16 @@ int main(int argc, char **argv)
 	double rate;
 	if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT))
 		die("cannot start");
-	if (argc == 5 && !strcmp(argv[1], "daemon")) {
+	const bool count = argc == 5 && !strcmp(argv[1], "count");
+	if (count || (argc == 5 && !strcmp(argv[1], "daemon"))) {
 		load.url = argv[2];
 		load.token = argv[3];
-		rate = to_daemon(atoll(argv[4]) * 1000);
+		rate = count ? to_count(atoll(argv[4])) : to_daemon(atoll(argv[4]) * 1000);
 	} else if (argc == 4 && !strcmp(argv[1], "sqlite")) {
 		rate = to_sqlite(argv[2], atoll(argv[3]) * 1000);
 	} else {
-		die("usage: relay daemon URL TOKEN_FILE SECONDS | relay sqlite DIR SECONDS");
+		die("usage: relay daemon URL TOKEN_FILE SECONDS | relay count URL TOKEN_FILE REPORTS |"
+		    " relay sqlite DIR SECONDS");
 	}
 	printf("%.1f 0 0\n", rate);
 	return 0;

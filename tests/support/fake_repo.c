@@ -1,15 +1,11 @@
-/* Publishing: keys, TUF repositories, recipes, maps and packs, as the real server makes them. */
+/* Publishing: keys and TUF repositories, as the real server makes them.  Their content is
+ * fake_content.c. */
 #include "base/digest.h"
 #include "base/json.h"
 #include "manifest/ceremony.h"
 #include "manifest/tuf_build.h"
 #include "tests/support/tuf_bodies.h"
-#include "store/chunkmap.h"
-#include "store/codec.h"
-#include "store/pack.h"
-#include "store/recipe.h"
 #include "tests/support/fake_server.h"
-#include "tests/support/model.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -22,14 +18,6 @@
 #define RULES                                                                             \
 	"{\"schema\":1,\"rules\":[{\"class\":\"phone\",\"any\":[{\"all\":["               \
 	"{\"attr\":\"ram_mib\",\"op\":\"ge\",\"value\":4096}]}]},{\"class\":\"small\"}]}"
-
-static void must(bool well, const char *what, const struct err *err)
-{
-	if (well)
-		return;
-	fprintf(stderr, "fake server: %s: %s\n", what, err->text);
-	abort();
-}
 
 /* ---- signing ---- */
 
@@ -59,7 +47,7 @@ static void sign(struct fake_server *s, struct fake_repo *repo, enum tuf_role ro
 	struct err err = {0};
 	buf_done(&repo->doc[role]);
 	buf_init(&repo->doc[role], DOC_MAX);
-	must(body && !tuf_sign(body, keys, count, &repo->doc[role], &err), tuf_role_name(role),
+	fake_must(body && !tuf_sign(body, keys, count, &repo->doc[role], &err), tuf_role_name(role),
 	     &err);
 	json_decref(body);
 	put_role(s, repo, role);
@@ -170,7 +158,7 @@ static json_t *roots_json(const struct fake_server *s)
 		struct digest digest;
 		snprintf(path, sizeof(path), "%s/tuf/1.root.json", s->classes[i].repo.base);
 		const struct fake_doc *first = fake_get(s, path);
-		must(!ceremony_root_digest(first->bytes, first->len, &digest, &err), path, &err);
+		fake_must(!ceremony_root_digest(first->bytes, first->len, &digest, &err), path, &err);
 		digest_hex(&digest, hex);
 		json_object_set_new(roots, s->classes[i].repo.class, json_string(hex));
 	}
@@ -184,7 +172,7 @@ static json_t *index_content(struct fake_server *s)
 	json_t *targets = json_object();
 	derive(s, &s->index, KEY_RULES, s->index.generation[KEY_RULES], &rules);
 	json_t *publishers = json_parse(s->publishers, strlen(s->publishers), "publishers", &err);
-	must(publishers != NULL, "publishers", &err);
+	fake_must(publishers != NULL, "publishers", &err);
 	add_target(s, targets, "publishers.json", publishers);
 	add_target(s, targets, "roots/stable.json", roots_json(s));
 	return json_pack("{s:o, s:o}", "targets", targets, "delegations",
@@ -197,7 +185,7 @@ static json_t *rules_body(struct fake_server *s)
 	struct err err = {0};
 	json_t *targets = json_object();
 	json_t *rules = json_parse(s->rules, strlen(s->rules), "rules", &err);
-	must(rules != NULL, "rules", &err);
+	fake_must(rules != NULL, "rules", &err);
 	json_object_set_new(rules, "version", json_integer(s->rules_version));
 	add_target(s, targets, "rules.json", rules);
 	return tuf_targets_body(s->index.version[TUF_RULES], s->now + s->index.life_s,
@@ -274,7 +262,7 @@ void fake_publish(struct fake_server *s, struct fake_class *c)
 	name_variants(s, c, list);
 	json_t *content = manifest_json(&c->manifest, &err);
 	c->manifest.variants = NULL;
-	must(content != NULL, "manifest", &err);
+	fake_must(content != NULL, "manifest", &err);
 	next_versions(&c->repo);
 	sign_targets(s, &c->repo, content);
 	fake_sign_snapshot(s, &c->repo);
@@ -300,156 +288,6 @@ void fake_offer(struct fake_class *c, const struct manifest_variant *stable,
 void fake_stable_add(struct fake_class *c, const struct manifest_variant *variant)
 {
 	c->stable[c->model.stable_count++] = variant->ref;
-}
-
-/* ---- content ---- */
-
-static void piece_bytes(char letter, uint8_t *out)
-{
-	char name[16];
-	snprintf(name, sizeof(name), "piece-%c", letter);
-	if (letter >= 'A' && letter <= 'Z')
-		memset(out, letter, FAKE_PIECE);
-	else
-		model_stream(out, FAKE_PIECE, name);
-}
-
-void fake_content(const char *pieces, uint8_t *out)
-{
-	for (size_t i = 0; pieces[i]; i++)
-		piece_bytes(pieces[i], out + i * FAKE_PIECE);
-}
-
-/* A file on its way into packs. */
-struct packing {
-	struct fake_server *s;
-	struct encoder *encoder;
-	struct pack_writer *writer; /* NULL: no pack is open */
-	struct buf bytes;	    /* of the open pack */
-	struct chunkmap *map;
-	unsigned in_pack;
-	struct chunkmap_chunk places[256]; /* of each letter; stored 0: not yet */
-};
-
-static void close_pack(struct packing *p)
-{
-	struct digest name;
-	uint32_t len, index;
-	char path[128], hex[DIGEST_HEX];
-	struct err err = {0};
-	if (!p->writer)
-		return;
-	must(!pack_writer_finish(p->writer, &name, &len, &err) &&
-		     !chunkmap_add_pack(p->map, &name, len, &index, &err),
-	     "pack", &err);
-	digest_hex(&name, hex);
-	snprintf(path, sizeof(path), "/v1/packs/%s", hex);
-	fake_put(p->s, path, p->bytes.data, p->bytes.len);
-	pack_writer_free(p->writer);
-	p->writer = NULL;
-	p->in_pack = 0;
-	buf_reset(&p->bytes);
-}
-
-static void pack_piece(struct packing *p, char letter, const uint8_t *raw,
-		       const struct digest *digest)
-{
-	struct coded coded;
-	struct err err = {0};
-	struct chunkmap_chunk *place = &p->places[(uint8_t)letter];
-	if (place->stored)
-		return;
-	if (p->in_pack == FAKE_PACK_PIECES)
-		close_pack(p);
-	if (!p->writer)
-		p->writer = pack_writer_new(sink_buf(&p->bytes));
-	must(p->writer && !codec_encode(p->encoder, 0, raw, FAKE_PIECE, &coded, &err) &&
-		     !pack_writer_add(p->writer, digest, FAKE_PIECE, &coded, &place->at, &err),
-	     "chunk", &err);
-	place->stored = coded.len;
-	place->codec = coded.codec;
-	place->pack = p->map->pack_count; /* the index that it will get */
-	p->in_pack++;
-}
-
-static void put_named(struct fake_server *s, const char *kind, const struct digest *name,
-		      const struct buf *bytes)
-{
-	char path[128], hex[DIGEST_HEX];
-	digest_hex(name, hex);
-	snprintf(path, sizeof(path), "/v1/%s/%s", kind, hex);
-	fake_put(s, path, bytes->data, bytes->len);
-}
-
-static struct recipe *make_recipe(const char *pieces, const uint8_t *raw, size_t len)
-{
-	struct recipe *recipe = recipe_new();
-	struct err err = {0};
-	digest_of(&recipe->sha256, raw, len);
-	for (size_t i = 0; pieces[i]; i++) {
-		struct digest digest;
-		digest_of(&digest, raw + i * FAKE_PIECE, FAKE_PIECE);
-		must(!recipe_add(recipe, &digest, FAKE_PIECE, 0, &err), "recipe", &err);
-	}
-	return recipe;
-}
-
-static void make_map(struct packing *p, const char *pieces, const uint8_t *raw,
-		     const struct recipe *recipe, struct manifest_file *file)
-{
-	AUTO_BUF struct buf bytes = BUF_INIT(DOC_MAX);
-	struct err err = {0};
-	p->map = chunkmap_new(&file->recipe);
-	for (size_t i = 0; pieces[i]; i++)
-		pack_piece(p, pieces[i], raw + i * FAKE_PIECE, &recipe->chunks[i].digest);
-	close_pack(p);
-	for (size_t i = 0; pieces[i]; i++)
-		must(!chunkmap_add(p->map, &p->places[(uint8_t)pieces[i]], &err), "map", &err);
-	must(!chunkmap_encode(p->map, &bytes, &err), "map", &err);
-	put_named(p->s, "maps", &file->recipe, &bytes);
-	file->stored_cap = (int64_t)p->map->stored;
-	chunkmap_free(p->map);
-}
-
-static void make_file(struct fake_server *s, struct manifest_file *file, const char *name,
-		      const char *pieces)
-{
-	const size_t len = strlen(pieces) * FAKE_PIECE;
-	AUTO_BUF struct buf bytes = BUF_INIT(DOC_MAX);
-	struct packing p = {.s = s, .encoder = encoder_new()};
-	struct err err = {0};
-	uint8_t *raw = malloc(len);
-	buf_init(&p.bytes, DOC_MAX);
-	fake_content(pieces, raw);
-	struct recipe *recipe = make_recipe(pieces, raw, len);
-	must(!recipe_encode(recipe, &bytes, &file->recipe, &err), "recipe", &err);
-	put_named(s, "recipes", &file->recipe, &bytes);
-	make_map(&p, pieces, raw, recipe, file);
-	file->name = arena_strdup(s->arena, name);
-	file->length = (int64_t)len;
-	file->sha256 = recipe->sha256;
-	recipe_free(recipe);
-	encoder_free(p.encoder);
-	buf_done(&p.bytes);
-	free(raw);
-}
-
-const struct manifest_variant *fake_variant(struct fake_server *s, const char *ref,
-					    const char *pieces)
-{
-	struct manifest_variant *v = &s->variants[s->variant_count++];
-	struct err err = {0};
-	must(!variant_parse(&v->ref, ref, s->arena, &err), ref, &err);
-	v->format = "gguf";
-	v->files = arena_array(s->arena, FAKE_FILES, sizeof(*v->files));
-	fake_variant_file(s, "model.gguf", pieces);
-	return v;
-}
-
-void fake_variant_file(struct fake_server *s, const char *name, const char *pieces)
-{
-	struct manifest_variant *v = &s->variants[s->variant_count - 1];
-	make_file(s, &v->files[v->file_count++], name, pieces);
 }
 
 /* ---- the whole ---- */
@@ -500,7 +338,7 @@ void fake_envelope(struct fake_server *s, const struct manifest_variant *variant
 	struct manifest_variant *v = &s->variants[variant - s->variants];
 	digest_of(&v->attest, envelope->data, envelope->len);
 	v->has_attest = true;
-	put_named(s, "attest", &v->attest, envelope);
+	fake_put_named(s, "attest", &v->attest, envelope);
 }
 
 void fake_attest(struct fake_server *s, const struct manifest_variant *variant,
@@ -520,6 +358,6 @@ void fake_attest(struct fake_server *s, const struct manifest_variant *variant,
 	a.requires = v->requires;
 	a.files = files;
 	a.file_count = v->file_count;
-	must(!attest_sign(&a, key, &envelope, &err), "attest", &err);
+	fake_must(!attest_sign(&a, key, &envelope, &err), "attest", &err);
 	fake_envelope(s, variant, &envelope);
 }

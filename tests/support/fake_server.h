@@ -137,6 +137,17 @@ void fake_attest(struct fake_server *server, const struct manifest_variant *vari
 /* The same with an envelope that somebody else made. */
 void fake_envelope(struct fake_server *server, const struct manifest_variant *variant,
 		   const struct buf *envelope);
+/* A variant of one file of any bytes, cut as the real server cuts. */
+const struct manifest_variant *fake_variant_bytes(struct fake_server *server, const char *ref,
+						  const struct buf *bytes);
+/* The map of the variant's first file names a delta from that of old, which is served; its bytes. */
+uint64_t fake_delta(struct fake_server *server, const struct manifest_variant *old,
+		    const struct manifest_variant *variant);
+/* The first file is served as it is, too. */
+void fake_raw(struct fake_server *server, const struct manifest_variant *variant);
+/* A GGUF file of that many F16 tensors, a chunk each, with a note of some bytes before them; their
+ * numbers are those of seed, moved by up to step. */
+void fake_model(struct buf *out, unsigned tensors, unsigned seed, unsigned step, unsigned note);
 /* What a file of these pieces holds; len is strlen(pieces) * FAKE_PIECE. */
 void fake_content(const char *pieces, uint8_t *out);
 
@@ -162,6 +173,11 @@ void fake_sign_timestamp(struct fake_server *server, struct fake_repo *repo);
 
 /* Replaces what is there. */
 void fake_put(struct fake_server *server, const char *path, const void *bytes, size_t len);
+void fake_put_named(struct fake_server *server, const char *kind, const struct digest *name,
+		    const struct buf *bytes); /* as /v1/KIND/NAME */
+const struct fake_doc *fake_get_named(const struct fake_server *server, const char *kind,
+				      const struct digest *name);
+void fake_must(bool well, const char *what, const struct err *err); /* ends the program otherwise */
 const struct fake_doc *fake_get(const struct fake_server *server, const char *path); /* or NULL */
 void fake_take(struct fake_server *server, const char *path); /* it is gone: 404 */
 

@@ -14,7 +14,7 @@ struct gate_check_group {
 	double worst;	   /* largest |a-b| / max(1,|b|); infinite when something did not match at all */
 };
 
-/* Check every group of the document; 0, or -1 when one is missing or empty. */
-int gate_check(const json_t *document, struct gate_check_group groups[GATE_CHECK_GROUPS]);
+/* Check every group of the document; 0, or -1 when one is missing, empty or unknown. */
+int gate_check(json_t *document, struct gate_check_group groups[GATE_CHECK_GROUPS]);
 
 #endif

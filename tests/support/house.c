@@ -6,6 +6,7 @@
 #include "manifest/offer.h"
 #include "manifest/snapshot.h"
 #include "server/app.h"
+#include "store/db_internal.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -138,4 +139,26 @@ bool house_published(struct house *h, const char *class, const char *text)
 	const bool found = strstr(manifest, text) != NULL;
 	free(manifest);
 	return found;
+}
+
+static void check_plan(struct house *house, const char *sql, bool sorted)
+{
+	char text[2000];
+	sqlite3_stmt *q;
+	snprintf(text, sizeof(text), "EXPLAIN QUERY PLAN %s", sql);
+	ck_assert_msg(sqlite3_prepare_v2(house->db->handle, text, -1, &q, NULL) == SQLITE_OK, "%s",
+		      text);
+	while (sqlite3_step(q) == SQLITE_ROW) {
+		const char *plan = (const char *)sqlite3_column_text(q, 3);
+		ck_assert_msg(strncmp(plan, "SCAN", 4) != 0, "%s: %s", sql, plan);
+		ck_assert_msg(!sorted || !strstr(plan, "ORDER BY"), "%s: %s", sql, plan);
+	}
+	sqlite3_finalize(q);
+}
+
+void house_never_scans(struct house *house, const struct sql_set *set, bool sorted)
+{
+	for (unsigned i = 0; i < set->count; i++)
+		if (strstr(set->sql[i], "WHERE"))
+			check_plan(house, set->sql[i], sorted);
 }

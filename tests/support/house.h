@@ -36,5 +36,7 @@ void house_run(struct house *house, int (*fn)(struct db *db, void *arg, struct e
 bool house_published(struct house *house, const char *class, const char *text);
 /* The published document at path, the caller's (free()); NULL: none. */
 char *house_document(struct house *house, const char *path);
+/* No statement of set with a WHERE goes through a table; nor, with sorted, sorts what it read. */
+void house_never_scans(struct house *house, const struct sql_set *set, bool sorted);
 
 #endif

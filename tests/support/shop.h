@@ -5,6 +5,7 @@
 #include "store/blob.h"
 #include "store/chunkmap.h"
 #include "store/codec.h"
+#include "store/delta_job.h"
 #include "store/element.h"
 #include "store/ingest.h"
 #include "store/inventory.h"
@@ -43,15 +44,16 @@ struct shop {
 /* As after a restart. */
 UNUSED static void shop_start(struct shop *shop)
 {
-	static const struct sql_set *const sets[] = {&inventory_sql, &upload_sql};
+	static const struct sql_set *const sets[] = {&inventory_sql, &upload_sql, &taken_sql,
+						     &delta_job_sql};
 	char path[300];
 	struct db *db = NULL;
 	struct err err;
 
 	snprintf(path, sizeof(path), "%s/flotilla.db", shop->dir);
-	SHOP_OK(db_open(&db, path, DB_WRITE, sets, 2, &err));
+	SHOP_OK(db_open(&db, path, DB_WRITE, sets, COUNT_OF(sets), &err));
 	SHOP_OK(ledger_new(&shop->ledger, db, 1024, &err));
-	SHOP_OK(db_open(&shop->db, path, DB_READ, sets, 2, &err));
+	SHOP_OK(db_open(&shop->db, path, DB_READ, sets, COUNT_OF(sets), &err));
 	struct blobs_options options = {.dir = shop->dir,
 					.reserve = shop->reserve,
 					.mapped_max = shop->mapped_max,
@@ -163,7 +165,7 @@ UNUSED static int shop_push(struct shop *shop, const struct goods *goods,
 	if (shop_put_pack(shop, &goods->pack_name, goods->pack.data, goods->pack.len, err) < 0)
 		return -1;
 	return ingest_recipe(shop->blobs, shop->db, goods->recipe.data, goods->recipe.len,
-			     SHOP_NOW, NULL, ret_info, err);
+			     NULL, SHOP_NOW, NULL, ret_info, err);
 }
 
 /* Append the file that recipe describes, read through map and packs, to out. */

@@ -1,6 +1,7 @@
 /* kill_loop BIN ROUNDS SEED -- kill -9 of the daemon at any moment of uploads, publishing, telemetry,
  * rollouts and their taking back, ROUNDS times; after each restart what was acknowledged must be
- * there, and what is published must not have gone back. */
+ * there, every report once however often it was sent, and what is published must not have gone
+ * back. */
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
@@ -24,12 +25,28 @@
 #define LIFE_LEAST_MS 30
 #define LIFE_MOST_MS 500
 #define NAMES 20000
+#define SENDERS 5	   /* of telemetry; the last one relays */
+#define RELAYED 40	   /* reports of a body */
+#define REPORT_ROOM 400	   /* bytes of a report */
+#define SHOWN_FROM 100	   /* devices from which the census tells how many */
+#define NONCES_A_ROUND 1500 /* at the most; a part of them all is open: they are closed a few times, too */
+
+/* One who sends telemetry until it is acknowledged, over as many lives of the daemon as it takes. */
+struct sender {
+	bool relay;
+	bool pending;	  /* body was sent and not yet answered: it counts or does not */
+	unsigned reports; /* in body */
+	unsigned acknowledged, repeated;
+	char body[RELAYED * REPORT_ROOM];
+	char before[RELAYED * REPORT_ROOM]; /* the last one that was acknowledged; "" none */
+};
 
 enum lane { LANE_NONE, LANE_STARTED, LANE_ABORTED };
 
 static struct {
 	const char *bin;
-	char dir[64], log[128], token[128];
+	char max_nonces[24];
+	char dir[64], log[128], token[128], relay_token[128];
 	char admin[64], device[64];
 	pid_t pid;
 	uint64_t random;
@@ -38,13 +55,13 @@ static struct {
 	struct digest uploads[NAMES];
 	unsigned upload_count, uploads_checked;
 	unsigned releases; /* published: assistant@1.0.N, N below */
-	unsigned reports;
-	char pending[600]; /* a report that was sent and not yet answered; "" none */
+	struct sender senders[SENDERS];
 	char rollout[65];
 	enum lane lane, lane_before; /* the action under way may or may not have happened */
 	bool lane_unknown;
 	unsigned actions;
 	int64_t timestamp; /* newest version seen of the class's timestamp */
+	long long day;	   /* that all reports are of, whatever midnight passes */
 } t;
 
 static _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -102,7 +119,7 @@ static void start_daemon(void)
 	snprintf(path, sizeof(path), "%s/flotillad", t.bin);
 	snprintf(data, sizeof(data), "%s/data", t.dir);
 	const char *argv[] = {path, "--data-dir", data, "--device-listen", "127.0.0.1:0",
-			"--admin-listen", "127.0.0.1:0", NULL};
+			"--admin-listen", "127.0.0.1:0", "--max-nonces", t.max_nonces, NULL};
 	unlink(t.log);
 	t.pid = spawn(argv, t.log);
 	const int64_t end = clock_monotonic_ms() + START_MS;
@@ -145,7 +162,7 @@ static struct api *api_to(const char *server)
 {
 	struct api *api;
 	struct err err;
-	const struct api_options options = {server, t.token, 30, false};
+	const struct api_options options = {.server = server, .token_file = t.token, .timeout_s = 30};
 	if (api_open(&api, &options, &err))
 		die("%s", err.text);
 	return api;
@@ -229,39 +246,69 @@ static void *pushing(void *arg)
 	return NULL;
 }
 
-static void make_report(void)
+static void add_report(char *out)
 {
 	uint8_t nonce[16];
 	char text[32];
 	randombytes_buf(nonce, sizeof(nonce));
 	sodium_bin2base64(text, sizeof(text), nonce, sizeof(nonce), sodium_base64_VARIANT_ORIGINAL);
-	snprintf(t.pending, sizeof(t.pending),
+	snprintf(out, REPORT_ROOM,
 		 "{\"schema\":1,\"kind\":\"usage\",\"nonce\":\"%s\",\"channel\":\"stable\","
 		 "\"class\":\"default\",\"os_major\":15,\"day\":%lld,\"day_first\":true,"
 		 "\"entries\":[{\"model\":\"assistant\",\"variant\":\"assistant@1.0.0/raw\","
-		 "\"used\":1,\"hit\":{},\"n\":{\"requests\":1},\"h\":{}}]}",
-		 text, (long long)(clock_wall_ms() / 86400000 - 1));
+		 "\"used\":1,\"hit\":{},\"n\":{\"requests\":1},\"h\":{}}]}\n",
+		 text, t.day);
 }
 
-/* One report until it is acknowledged, with the same nonce, over as many lives as it takes. */
+static void make_body(struct sender *sender)
+{
+	char *at = sender->body;
+	sender->reports = sender->relay ? RELAYED : 1;
+	for (unsigned i = 0; i < sender->reports; i++, at += strlen(at))
+		add_report(at);
+}
+
+static int send_body(struct api *api, const struct sender *sender, const char *body,
+		     struct err *err)
+{
+	struct api_reply reply;
+	const struct api_request q = {
+		.method = "POST",
+		.path = sender->relay ? "/v1/telemetry/batch" : "/v1/telemetry",
+		.bytes = body,
+		.len = strlen(body),
+		.headers = {"Content-Type: application/json"}};
+	if (api_call(api, &q, &reply, err))
+		return -1;
+	api_reply_done(&reply);
+	return 0;
+}
+
+/* What was acknowledged in the life before is sent once more, and must not count again. */
 static void *reporting(void *arg)
 {
-	struct api *api = api_to(t.device);
+	struct sender *sender = arg;
+	struct api *api;
 	struct err err;
-	(void)arg;
-	for (;;) {
-		struct api_reply reply;
-		const char *const type = "Content-Type: application/json";
-		if (!t.pending[0])
-			make_report();
-		const struct api_request q = {.method = "POST", .path = "/v1/telemetry",
-					      .bytes = t.pending, .len = strlen(t.pending),
-					      .headers = {type}};
-		if (api_call(api, &q, &reply, &err) && gone(&err, "telemetry"))
+	const struct api_options options = {.server = t.device,
+					    .token_file = sender->relay ? t.relay_token : NULL,
+					    .timeout_s = 30};
+	if (api_open(&api, &options, &err))
+		die("%s", err.text);
+	bool alive = true;
+	if (sender->before[0]) {
+		alive = !send_body(api, sender, sender->before, &err) || !gone(&err, "again");
+		sender->repeated += alive ? sender->reports : 0;
+	}
+	while (alive) {
+		if (!sender->pending)
+			make_body(sender);
+		sender->pending = true;
+		if (send_body(api, sender, sender->body, &err) && gone(&err, "telemetry"))
 			break;
-		api_reply_done(&reply);
-		t.pending[0] = 0;
-		t.reports++;
+		sender->pending = false;
+		strcpy(sender->before, sender->body);
+		sender->acknowledged += sender->reports;
 	}
 	api_close(api);
 	return NULL;
@@ -398,6 +445,47 @@ static void check_versions(void)
 	t.timestamp = version;
 }
 
+static unsigned acknowledged(void)
+{
+	unsigned sum = 0;
+	for (unsigned i = 0; i < SENDERS; i++)
+		sum += t.senders[i].acknowledged;
+	return sum;
+}
+
+/* What was sent and not answered counts as a whole or not at all. */
+static bool explained(unsigned more)
+{
+	unsigned singles = 0;
+	for (unsigned i = 0; i < SENDERS - 1; i++)
+		singles += t.senders[i].pending;
+	if (t.senders[SENDERS - 1].pending && more >= RELAYED)
+		more -= RELAYED;
+	return more <= singles;
+}
+
+/* Every report exactly once, whatever was sent again. */
+static void check_census(struct api *api)
+{
+	size_t i;
+	struct err err;
+	const json_t *item;
+	json_int_t devices = 0;
+	json_auto_t *census = NULL;
+	const unsigned known = acknowledged();
+	if (known < SHOWN_FROM)
+		return;
+	char path[64];
+	snprintf(path, sizeof(path), "/admin/v1/fleet/census?channel=stable&day=%lld", t.day);
+	if (api_get(api, path, &census, &err))
+		die("census: %s", err.text);
+	json_array_foreach (json_object_get(census, "items"), i, item)
+		devices += json_integer_value(json_object_get(item, "devices"));
+	if (devices < known || !explained((unsigned)(devices - known)))
+		die("%u reports were acknowledged, the census counts %lld", known,
+		    (long long)devices);
+}
+
 static void check_all(void)
 {
 	AUTO(api_close) struct api *api = api_to(t.admin);
@@ -409,27 +497,34 @@ static void check_all(void)
 	if (t.releases > 1)
 		check_lane(api);
 	check_versions();
-}
-
-/* Every report exactly once, whatever was sent again. */
-static void check_census(void)
-{
-	size_t i;
-	struct err err;
-	const json_t *item;
-	json_int_t devices = 0;
-	json_auto_t *census = NULL;
-	AUTO(api_close) struct api *api = api_to(t.admin);
-	if (api_get(api, "/admin/v1/fleet/census?channel=stable", &census, &err))
-		die("census: %s", err.text);
-	json_array_foreach (json_object_get(census, "items"), i, item)
-		devices += json_integer_value(json_object_get(item, "devices"));
-	if (devices != t.reports && devices != t.reports + (t.pending[0] != 0))
-		die("%u reports were acknowledged, the census counts %lld", t.reports,
-		    (long long)devices);
+	check_census(api);
 }
 
 /* ---- rounds ---- */
+
+/* A token into a file, as the client takes it. */
+static void make_token(struct api *api, const char *path, const char *role, int uploads)
+{
+	struct err err;
+	json_auto_t *order = json_pack("{s:s, s:s, s:i}", "name", role, "role", role, "uploads", uploads);
+	json_auto_t *made = NULL;
+	if (api_send(api, "POST", "/admin/v1/tokens", order, &made, &err))
+		die("token: %s", err.text);
+	const char *token = json_string_value(json_object_get(made, "token"));
+	if (!token || file_write(path, token, strlen(token), 0600, &err))
+		die("token: %s", token ? err.text : "none");
+}
+
+/* The relay has its own; and whoever is killed so often leaves more uploads open, whose ids were never
+ * told, than are usually allowed. */
+static void make_tokens(struct api *api)
+{
+	snprintf(t.relay_token, sizeof(t.relay_token), "%s/relay.token", t.dir);
+	make_token(api, t.relay_token, "relay", 1);
+	t.senders[SENDERS - 1].relay = true;
+	snprintf(t.token, sizeof(t.token), "%s/often.token", t.dir);
+	make_token(api, t.token, "admin", 10000);
+}
 
 static void first_steps(void)
 {
@@ -450,23 +545,33 @@ static void first_steps(void)
 		t.releases++;
 	}
 	free(bytes);
+	make_tokens(api);
 	if (api_send(api, "POST", "/admin/v1/models/assistant/bootstrap", stable, NULL, &err))
 		die("%s", err.text);
 }
 
 static void one_round(void)
 {
-	void *(*const work[])(void *) = {pushing, reporting, rolling};
-	pthread_t threads[COUNT_OF(work)];
-	for (unsigned i = 0; i < COUNT_OF(work); i++)
-		if (pthread_create(&threads[i], NULL, work[i], NULL))
+	void *(*const others[])(void *) = {pushing, rolling};
+	pthread_t threads[COUNT_OF(others) + SENDERS];
+	for (unsigned i = 0; i < COUNT_OF(threads); i++)
+		if (i < SENDERS ? pthread_create(&threads[i], NULL, reporting, &t.senders[i])
+				: pthread_create(&threads[i], NULL, others[i - SENDERS], NULL))
 			die("cannot start a thread");
 	clock_sleep_ms(LIFE_LEAST_MS + below(LIFE_MOST_MS - LIFE_LEAST_MS));
 	kill_daemon();
-	for (unsigned i = 0; i < COUNT_OF(work); i++)
+	for (unsigned i = 0; i < COUNT_OF(threads); i++)
 		pthread_join(threads[i], NULL);
 	start_daemon();
 	check_all();
+}
+
+static unsigned repeated(void)
+{
+	unsigned sum = 0;
+	for (unsigned i = 0; i < SENDERS; i++)
+		sum += t.senders[i].repeated;
+	return sum;
 }
 
 int main(int argc, char **argv)
@@ -477,22 +582,26 @@ int main(int argc, char **argv)
 	const char *tmp = getenv("TMPDIR");
 	signal(SIGPIPE, SIG_IGN);
 	t.bin = argv[1];
+	t.day = clock_wall_ms() / 86400000 - 1;
 	t.random = strtoull(argv[3], NULL, 10);
 	snprintf(t.dir, sizeof(t.dir), "%.40s/flotilla-kill.XXXXXX", tmp ? tmp : "/tmp");
 	if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) || !mkdtemp(t.dir))
 		die("cannot start");
 	snprintf(t.log, sizeof(t.log), "%s/flotillad.log", t.dir);
+	snprintf(t.max_nonces, sizeof(t.max_nonces), "%d", NONCES_A_ROUND * (rounds + 10));
 	init_data();
 	start_daemon();
 	first_steps();
 	for (int i = 0; i < rounds; i++)
 		one_round();
-	check_census();
+	if (acknowledged() < SHOWN_FROM)
+		die("only %u reports were acknowledged: too few to tell", acknowledged());
 	kill_daemon();
 	char command[100];
 	snprintf(command, sizeof(command), "rm -rf %s", t.dir);
-	printf("%d kills: %u uploads, %u releases, %u reports and %u rollout actions acknowledged,"
-	       " none lost\n",
-	       rounds, t.upload_count, t.releases, t.reports, t.actions);
+	printf("%d kills: %u uploads, %u releases, %u reports (%u of them relayed, %u sent again later)"
+	       " and %u rollout actions acknowledged, none lost, none counted twice\n",
+	       rounds, t.upload_count, t.releases, acknowledged(),
+	       t.senders[SENDERS - 1].acknowledged, repeated(), t.actions);
 	return system(command) ? 1 : 0;
 }

@@ -5,13 +5,20 @@ set -eu
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/flotilla-system.XXXXXX")
 DAEMON=
 
+# A daemon that ends badly fails its test, whatever the test had found: a sanitizer tells so at the end.
 finish() {
 	code=$?
 	trap - EXIT
-	stop_daemon
+	ended=0
+	stop_daemon || ended=$?
+	if [ $ended -ne 0 ]; then
+		echo "FAIL: the daemon ended with $ended" >&2
+		[ $code -ne 0 ] || code=1
+	fi
 	if [ $code -ne 0 ] && [ -e "$WORK/flotillad.log" ]; then
 		echo "--- the daemon's last words" >&2
-		tail -n 5 "$WORK/flotillad.log" >&2
+		grep -E -A 60 -m 1 'WARNING: .*Sanitizer|ERROR: .*Sanitizer|runtime error' "$WORK/flotillad.log" >&2 ||
+			tail -n 5 "$WORK/flotillad.log" >&2
 	fi
 	rm -rf "$WORK"
 	exit $code
@@ -48,6 +55,7 @@ start_daemon() {
 stop_daemon() {
 	[ -n "$DAEMON" ] || return 0
 	kill "$DAEMON" 2>/dev/null || true
+	kill -CONT "$DAEMON" 2>/dev/null || true # one that a test stopped
 	code_of=0
 	wait "$DAEMON" || code_of=$?
 	DAEMON=
@@ -84,3 +92,11 @@ fails() {
 	grep -qF -- "$text" "$WORK/err" || fail "'$*' does not say '$text': $(cat "$WORK/err")"
 }
 synth() { "$BIN/flotilla-synth" --size tiny "$@" >/dev/null; }
+# releases COUNT: assistant@1.0.0, @2.0.0 ..., published, of one tier each.
+releases() {
+	ctl -q model create assistant
+	for n in $(seq "$1"); do
+		synth --tier q8_0 --seed "$n" "$WORK" "v$n"
+		ctl -q push "$WORK/v$n-q8_0.gguf" --release "assistant@$n.0.0" --tier q8_0 --publish >/dev/null
+	done
+}

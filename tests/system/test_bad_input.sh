@@ -34,6 +34,39 @@ TOKEN=$(sed 's/.*"token": *"\([^"]*\)".*/\1/' "$WORK/brief")
 refused 401 "expired" GET $api/models
 TOKEN=$saved
 
+# The command tells where the token was looked for, and how to have one; never the token.
+bare() { env -u FLOTILLA_TOKEN_FILE HOME="$WORK" XDG_CONFIG_HOME= "$BIN/flotilla" --server "$ADMIN" "$@"; }
+kept() { # the file of the token: what was said has not a word of it.
+	grep -qF "$(cut -c5-20 "$1")" "$WORK/err" "$WORK/out" && fail "the token is told: $(cat "$WORK/err")"
+	return 0
+}
+make_one='`flotilla token create NAME --role ROLE` makes one'
+fails 4 "neither by --token-file FILE, FLOTILLA_TOKEN_FILE nor token_file in $WORK/.config/flotilla/config" \
+	bare model list
+fails 4 "$make_one" bare model list
+fails 4 "looked for in $WORK/no.token, which --token-file names" bare --token-file "$WORK/no.token" model list
+sed 's/.*"token": *"\([^"]*\)".*/\1/' "$WORK/viewer" >"$WORK/viewer.token"
+fails 4 "this needs the role publisher; the token watcher has viewer" \
+	bare --token-file "$WORK/viewer.token" model create mine
+grep -qF "that of $WORK/viewer.token, which --token-file names; another: $make_one" "$WORK/err" ||
+	fail "wrong role: $(cat "$WORK/err")"
+kept "$WORK/viewer.token"
+http GET $api/tokens >"$WORK/tokens"
+watcher=$(python3 -c 'import json, sys
+print(next(t["id"] for t in json.load(sys.stdin)["items"] if t["name"] == "watcher"))' <"$WORK/tokens")
+ctl -q token revoke "$watcher"
+for how in revoked mistyped; do
+	mkdir -p "$WORK/.config/flotilla"
+	echo "token_file = $WORK/viewer.token" >"$WORK/.config/flotilla/config"
+	fails 4 "looked for in $WORK/viewer.token, which $WORK/.config/flotilla/config names; if it is there, it is mistyped, expired, revoked" \
+		bare model list
+	kept "$WORK/viewer.token"
+	sed -i 's/.$/?/' "$WORK/viewer.token"
+done
+fails 4 "which FLOTILLA_TOKEN_FILE names" env FLOTILLA_TOKEN_FILE="$WORK/viewer.token" "$BIN/flotilla" \
+	--server "$ADMIN" model list
+rm -r "$WORK/.config"
+
 # Releases, variants, classes, rollouts that do not fit together.
 fails 2 "MODEL@RELEASE" ctl release show assistant
 fails 5 "assistant@9.9.9" ctl release publish assistant@9.9.9

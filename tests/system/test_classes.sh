@@ -53,6 +53,25 @@ ctl class test "$WORK/devices.json" >/dev/null || fail "class test against the s
 echo '{"ram_mib": 4000}' >"$WORK/device.json"
 says 'any\[0\]: ram_mib ge 8000: it is 4000' ctl class explain "$WORK/device.json"
 
+# What is not named stays; null is as it was at first; a tier that no release has is warned of, or refused.
+setting() { ctl class show big | tr -d ' \n' | sed "s/.*\"$1\":\(\[[^]]*\]\|[0-9]*\).*/\1/"; }
+echo '{"poll_s": 1800, "ram_mib": 5000}' | ctl -q class set big -
+echo '{"tiers": ["q8_0", "q4_9"]}' | ctl class set big - 2>"$WORK/err" || fail "class set: $(cat "$WORK/err")"
+grep -qF 'warning: no release has a tier q4_9 yet' "$WORK/err" || fail "no warning: $(cat "$WORK/err")"
+grep -qF 'tier q8_0' "$WORK/err" && fail "a tier that is there: $(cat "$WORK/err")"
+[ "$(setting poll_s) $(setting ram_mib) $(setting tiers)" = '1800 5000 ["q8_0","q4_9"]' ] ||
+	fail "settings were lost: $(ctl class show big)"
+echo '{"ram_mib": 1, "tiers": ["q4_9"]}' >"$WORK/settings.json"
+fails 1 'tiers: no release has a tier q4_9' ctl class set --strict big "$WORK/settings.json"
+[ "$(setting ram_mib)" = 5000 ] || fail "refused, and set"
+echo '{"poll_s": null, "tiers": ["q8_0"]}' >"$WORK/settings.json"
+ctl -q class set --strict big "$WORK/settings.json"
+[ "$(setting poll_s) $(setting ram_mib) $(setting tiers)" = '3600 5000 ["q8_0"]' ] ||
+	fail "null: $(ctl class show big)"
+echo '[]' >"$WORK/settings.json"
+fails 1 'settings: must be an object' ctl class set big "$WORK/settings.json"
+echo '{"tiers": []}' | ctl -q class set big -
+
 says 'big.*huge' ctl class plan "$WORK/carved.json"
 ctl -o json class plan "$WORK/carved.json" | tr -d ' \n' >"$WORK/plan"
 grep -q '"class":"small","devices":null,"may_move_to":\[\]' "$WORK/plan" || fail "the plan: $(cat "$WORK/plan")"

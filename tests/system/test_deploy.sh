@@ -40,6 +40,33 @@ diff "$WORK/commands.page" "$WORK/commands.help" || fail "deploy/flotilla.1 diff
 init_data
 start_daemon
 curl -fsS "$ADMIN/metrics" >"$WORK/metrics"
+# Every sample has its type and help, and a name as Prometheus has them.
+python3 - "$WORK/metrics" <<'END' || fail "/metrics"
+import re, sys
+types, helps, wrong = {}, {}, []
+for line in open(sys.argv[1]):
+    word = line.split()
+    if line.startswith("# TYPE "):
+        types[word[2]] = word[3]
+    elif line.startswith("# HELP "):
+        helps[word[2]] = " ".join(word[3:])
+    else:
+        name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line).group()
+        if name not in types or not helps.get(name):
+            wrong.append(f"{name}: no type or help")
+        float(word[-1])
+for name, kind in types.items():
+    if not re.fullmatch(r"flotilla_[a-z_]+", name) or kind not in ("counter", "gauge"):
+        wrong.append(f"{name} {kind}")
+    if (kind == "counter") != name.endswith("_total"):
+        wrong.append(f"{name}: counters end in _total, and only they")
+for name in ("flotilla_engine_ticks_total", "flotilla_lanes", "flotilla_store_damaged",
+             "flotilla_store_scrubbed_timestamp_seconds", "flotilla_workers_busy"):
+    if name not in types:
+        wrong.append(f"{name} is not there")
+print("\n".join(wrong), file=sys.stderr)
+sys.exit(bool(wrong))
+END
 sed -n '/expr:/,/\(for\|labels\):/p' deploy/prometheus-rules.yml | grep -o 'flotilla_[a-z_]*' | sort -u >"$WORK/wanted"
 [ "$(wc -l <"$WORK/wanted")" -gt 5 ] || fail "no metrics in the alerts"
 while read -r name; do

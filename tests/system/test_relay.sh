@@ -9,7 +9,8 @@ synth --tier q8_0 "$WORK" one
 ctl -q push "$WORK/one-q8_0.gguf" --release assistant@1.0.0 --tier q8_0 --publish >/dev/null
 ctl -q release bootstrap assistant@1.0.0
 
-day=$(($(date +%s) / 86400 - 1))
+# The last day that the census tells of: it waits some hours after midnight for the late.
+day=$((($(date +%s) - 5 * 3600) / 86400 - 1))
 i=0
 while [ $i -lt 200 ]; do
 	nonce=$(printf '%016d' $i | base64)
@@ -40,11 +41,24 @@ head -c -10 "$WORK/reports.zst" >"$WORK/cut"
 [ "$(relay "$WORK/cut" -H 'Content-Encoding: zstd')" = 400 ] || fail "a cut frame: $(cat "$WORK/body")"
 head -c 100000000 /dev/zero | zstd -q >"$WORK/bomb"
 [ "$(relay "$WORK/bomb" -H 'Content-Encoding: zstd')" = 413 ] || fail "a bomb: $(cat "$WORK/body")"
-[ "$(relay "$WORK/reports" -H 'Content-Encoding: gzip')" = 400 ] || fail "gzip: $(cat "$WORK/body")"
+gzip -k "$WORK/reports"
+[ "$(relay "$WORK/reports.gz" -H 'Content-Encoding: gzip')" = 202 ] || fail "gzip: $(cat "$WORK/body")"
+has '"duplicate":200'
+[ "$(relay "$WORK/reports" -H 'Content-Encoding: gzip')" = 400 ] || fail "no gzip: $(cat "$WORK/body")"
+[ "$(relay "$WORK/reports" -H 'Content-Encoding: br')" = 400 ] || fail "brotli: $(cat "$WORK/body")"
+head -c 100000000 /dev/zero | gzip >"$WORK/gzip.bomb"
+[ "$(relay "$WORK/gzip.bomb" -H 'Content-Encoding: gzip')" = 413 ] || fail "a gzip bomb: $(cat "$WORK/body")"
 cat "$WORK/reports" "$WORK/reports" "$WORK/reports" "$WORK/reports" "$WORK/reports" "$WORK/mixed" >"$WORK/many"
 [ "$(relay "$WORK/many")" = 413 ] || fail "1,003 lines: $(cat "$WORK/body")"
 [ "$(curl -s -o /dev/null -w '%{http_code}' --data-binary @"$WORK/reports" "$DEVICE/v1/telemetry/batch")" = 401 ] ||
 	fail "without a token"
 [ "$(curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $TOKEN" --data-binary @"$WORK/reports" "$DEVICE/v1/telemetry/batch")" = 403 ] ||
 	fail "with the admin's token"
-ctl -o json fleet census | tr -d ' \n' | grep -q '"devices":200' || fail "the census: $(ctl fleet census)"
+ctl -o json fleet census --days 2 | tr -d ' \n' | grep -q '"devices":200' || fail "the census: $(ctl fleet census)"
+# The same 200 devices, told apart by less, over days, and beside what manifests say.
+ctl fleet census --by release --days 3 | grep -Eq '^[0-9-]{10} +assistant +[0-9.]+ +200 +100 %' ||
+	fail "by release: $(ctl fleet census --by release --days 3)"
+fails 1 "there are channel, class, release, tier" ctl fleet census --by colour
+ctl fleet adoption --by class | grep -Eq ' 0 +0 +0 +200 +100 %' || fail "adoption: $(ctl fleet adoption)"
+ctl fleet drift >"$WORK/drift" || fail "drift"
+[ "$(wc -l <"$WORK/drift")" = 1 ] || fail "drift of what the manifest names: $(cat "$WORK/drift")"

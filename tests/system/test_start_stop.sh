@@ -49,6 +49,22 @@ secret=$(cat "$WORK/data/admin.token")
 ! grep -qF "$secret" "$WORK/flotillad.log" || fail "the log holds the token"
 stop_daemon
 
+# Fewer descriptors than its connections may need: told at the start, with the remedy; enough: not.
+for most in 16 8192; do
+	(ulimit -n 4096 && exec "$BIN/flotillad" --data-dir "$WORK/data" --device-listen 127.0.0.1:0 \
+		--admin-listen 127.0.0.1:0 --max-connections $most) >"$WORK/few.$most" 2>&1 &
+	DAEMON=$!
+	i=0
+	until grep -q server.started "$WORK/few.$most"; do
+		i=$((i + 1))
+		[ $i -lt 300 ] || fail "the daemon does not start: $(cat "$WORK/few.$most")"
+		sleep 0.1
+	done
+	stop_daemon
+done
+grep descriptors.few "$WORK/few.8192" | grep -q 'max_connections' || fail "no word of too few descriptors"
+! grep -q descriptors.few "$WORK/few.16" || fail "enough descriptors are too few: $(cat "$WORK/few.16")"
+
 # A database that is no database: refused, untouched.
 cp "$WORK/data/flotilla.db" "$WORK/good.db"
 rm -f "$WORK/data/flotilla.db-wal" "$WORK/data/flotilla.db-shm"

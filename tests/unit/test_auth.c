@@ -198,6 +198,29 @@ START_TEST(test_auth_bad_specs)
 }
 END_TEST
 
+START_TEST(test_auth_quotas_come_with_the_token)
+{
+	struct make make = {.spec = {.name = "ci", .role = ROLE_PUBLISHER, .quota_bytes = 5000,
+				     .uploads = 3}};
+	char header[100];
+	struct token who;
+	json_auto_t *items = NULL;
+
+	ck_assert_int_eq(make_token(&make), 0);
+	snprintf(header, sizeof(header), "Bearer %s", make.made.secret);
+	ck_assert_int_eq(auth_check(auth, header, &who, &err), 0);
+	ck_assert_int_eq(who.quota_bytes, 5000);
+	ck_assert_int_eq(who.uploads, 3);
+	auth_done(&who);
+	ck_assert_int_eq(auth_list(reader, &items, &err), 0);
+	ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(items, 0),
+							    "quota_bytes")), 5000);
+	struct make bad = {.spec = {.name = "ci", .role = ROLE_PUBLISHER, .quota_bytes = -1}};
+	ck_assert_int_eq(make_token(&bad), -1);
+	ck_assert_int_eq(err.status, ERR_INVALID);
+}
+END_TEST
+
 START_TEST(test_auth_list_tells_no_secret)
 {
 	json_auto_t *models = json_pack("[s]", "assistant");
@@ -281,6 +304,7 @@ int main(void)
 	tcase_add_test(tcase, test_auth_expired_tokens_do_not_work);
 	tcase_add_test(tcase, test_auth_scope_of_models);
 	tcase_add_test(tcase, test_auth_bad_specs);
+	tcase_add_test(tcase, test_auth_quotas_come_with_the_token);
 	tcase_add_test(tcase, test_auth_list_tells_no_secret);
 	tcase_add_test(tcase, test_auth_idempotency_replays_for_a_day);
 	tcase_add_test(tcase, test_auth_idempotency_one_at_a_time);

@@ -167,7 +167,7 @@ END_TEST
 
 START_TEST(test_blob_recipe_without_chunks_is_refused)
 {
-	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, SHOP_NOW,
+	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL, SHOP_NOW,
 			      NULL, &info, &err),
 		ERR_CONFLICT, "5 of 5 chunks");
 	nothing_stored();
@@ -178,7 +178,7 @@ START_TEST(test_blob_recipe_that_lies_is_refused)
 {
 	SHOP_OK(shop_put_pack(&shop, &goods.pack_name, goods.pack.data, goods.pack.len, &err));
 	goods.recipe.data[16] ^= 1; /* the file's SHA-256 */
-	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, SHOP_NOW,
+	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL, SHOP_NOW,
 			      NULL, &info, &err),
 		ERR_UNTRUSTED, "not of what it states");
 	refused(inventory_file(shop.db, &goods.sha256, &info, &err), ERR_NOT_FOUND, "");
@@ -193,7 +193,7 @@ START_TEST(test_blob_recipe_with_swapped_chunks_is_refused)
 	memcpy(keep, a, sizeof(keep));
 	memcpy(a, b, sizeof(keep));
 	memcpy(b, keep, sizeof(keep));
-	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, SHOP_NOW,
+	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL, SHOP_NOW,
 			      NULL, &info, &err),
 		ERR_UNTRUSTED, "not of what it states");
 }
@@ -207,7 +207,7 @@ START_TEST(test_blob_empty_file_has_a_recipe)
 
 	digest_of(&recipe->sha256, "", 0);
 	SHOP_OK(recipe_encode(recipe, &bytes, &name, &err));
-	SHOP_OK(ingest_recipe(shop.blobs, shop.db, bytes.data, bytes.len, SHOP_NOW, NULL, &info,
+	SHOP_OK(ingest_recipe(shop.blobs, shop.db, bytes.data, bytes.len, NULL, SHOP_NOW, NULL, &info,
 			      &err));
 	shop_expect(&shop, &name, &empty);
 }
@@ -224,7 +224,7 @@ static int also_fails(struct db *db, void *arg, const struct recipe_info *given,
 START_TEST(test_blob_also_shares_the_transaction)
 {
 	int calls = 0;
-	struct also also = {also_fails, &calls};
+	struct also also = {.fn = also_fails, .arg = &calls};
 	struct ingest_result result;
 	int fd = shop_spool(&shop, goods.pack.data, goods.pack.len);
 
@@ -243,7 +243,8 @@ START_TEST(test_blob_missing_tells_what_to_send)
 {
 	struct digest asked[11];
 	uint8_t bitmap[2] = {0xff, 0xff};
-	AUTO(map_free) struct map *visible = map_new(NULL);
+	AUTO(map_free) struct map *places = map_new(free);
+	struct chunk_place *place = malloc(sizeof(*place));
 
 	SHOP_OK(shop_push(&shop, &goods, &info, &err));
 	for (unsigned i = 0; i < 11; i++)
@@ -252,9 +253,10 @@ START_TEST(test_blob_missing_tells_what_to_send)
 	ck_assert_uint_eq(bitmap[0], 0x55);
 	ck_assert_uint_eq(bitmap[1] & 7, 0x5);
 	/* Who may know one of them only learns of that one. */
-	ck_assert_int_eq(map_put(visible, asked[3].bytes, DIGEST_LEN, visible), 0);
+	ck_assert_int_eq(inventory_chunk(shop.db, &asked[3], place, &err), 1);
+	ck_assert_int_eq(map_put(places, asked[3].bytes, DIGEST_LEN, place), 0);
 	bitmap[0] = bitmap[1] = 0xff;
-	SHOP_OK(ingest_missing(shop.blobs, shop.db, asked, 11, visible, SHOP_NOW, bitmap, &err));
+	SHOP_OK(ingest_missing(shop.blobs, shop.db, asked, 11, places, SHOP_NOW, bitmap, &err));
 	ck_assert_uint_eq(bitmap[0], 0xf7);
 	ck_assert_uint_eq(bitmap[1], 0xff);
 }
@@ -391,7 +393,7 @@ START_TEST(test_blob_verify_finds_rot_and_a_new_push_mends_it)
 	AUTO_FD int fd = open(path, O_WRONLY);
 	ck_assert_int_eq(pwrite(fd, "rot", 3, 5000), 3);
 	struct verify_report report = verified(false);
-	ck_assert_uint_eq(report.damaged, 1);
+	ck_assert_uint_eq(report.damaged, 2); /* the pack, and the recipe that needs it */
 	ck_assert_int_eq(report.first.status, ERR_CORRUPT);
 	verified(true);
 	ck_assert(!blob_exists(shop.blobs, BLOB_PACK, &goods.pack_name));
@@ -418,13 +420,93 @@ START_TEST(test_blob_verify_finds_what_is_missing)
 }
 END_TEST
 
+static int forget_rows(struct db *db, void *arg, struct err *why)
+{
+	bool removed;
+
+	(void)arg;
+	return inventory_pack_drop(db, &goods.pack_name, INT64_MAX, &removed, why);
+}
+
+/* Killed between the removal of a damaged pack's row and of its name: neither is the pack taken for
+ * nobody's, nor the recipe for whole. */
+START_TEST(test_blob_pack_without_a_row_is_not_relied_on)
+{
+	const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	const struct gc_options options = {.now = SHOP_NOW, .grace_s = 1000};
+	struct gc_report report;
+	char path[400];
+
+	SHOP_OK(shop_push(&shop, &goods, &info, &err));
+	SHOP_OK(ledger_run(shop.ledger, forget_rows, NULL, &err));
+	ck_assert_uint_eq(verified(false).damaged, 1);
+	blob_path(BLOB_PACK, &goods.pack_name, path);
+	ck_assert_int_eq(utimensat(AT_FDCWD, path, old, 0), 0);
+	SHOP_OK(gc_run(shop.blobs, shop.db, &options, &report, &err));
+	ck_assert_uint_eq(report.orphans, 0);
+	shop_expect(&shop, &goods.recipe_name, &goods.raw);
+	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL, SHOP_NOW,
+			      NULL, &info, &err),
+		ERR_CONFLICT, "5 of 5 chunks are not stored");
+	SHOP_OK(shop_push(&shop, &goods, &info, &err));
+	ck_assert_int_eq(inventory_pack(shop.db, &goods.pack_name, &err), 1);
+	shop_sound(&shop);
+}
+END_TEST
+
+/* A map that can be read but is another recipe's. */
+START_TEST(test_blob_map_that_does_not_fit_is_mended_by_a_push)
+{
+	struct goods other;
+
+	goods_make(&other, 4, 70000, "b");
+	SHOP_OK(shop_push(&shop, &goods, &info, &err));
+	SHOP_OK(shop_push(&shop, &other, &info, &err));
+	{
+		AUTO(blob_unref) struct blob *map =
+			blob_get(shop.blobs, BLOB_MAP, &other.recipe_name, &err);
+		ck_assert_ptr_nonnull(map);
+		SHOP_OK(blob_put(shop.blobs, BLOB_MAP, &goods.recipe_name, map->bytes, map->len,
+				 &err));
+	}
+	ck_assert_uint_eq(verified(false).damaged, 1);
+	SHOP_OK(shop_push(&shop, &goods, &info, &err));
+	shop_expect(&shop, &goods.recipe_name, &goods.raw);
+	shop_sound(&shop);
+	goods_done(&other);
+}
+END_TEST
+
+static int always_conflict(struct db *db, void *arg, const struct recipe_info *what, struct err *why)
+{
+	(void)db;
+	(void)what;
+	++*(unsigned *)arg;
+	return err_set(why, ERR_CONFLICT, "the caller's own");
+}
+
+/* Only what a collection interfered with is begun anew. */
+START_TEST(test_blob_conflicts_of_the_caller_are_not_repeated)
+{
+	unsigned runs = 0;
+	const struct also also = {.fn = always_conflict, .arg = &runs};
+
+	SHOP_OK(shop_put_pack(&shop, &goods.pack_name, goods.pack.data, goods.pack.len, &err));
+	refused(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL, SHOP_NOW,
+			      &also, &info, &err),
+		ERR_CONFLICT, "own");
+	ck_assert_uint_eq(runs, 1);
+}
+END_TEST
+
 /* ---- Collecting. ---- */
 
 static struct gc_report collected(int64_t now)
 {
+	const struct gc_options options = {.now = now, .grace_s = 1000};
 	struct gc_report report;
 
-	SHOP_OK(gc_run(shop.blobs, shop.db, now, 1000, &report, &err));
+	SHOP_OK(gc_run(shop.blobs, shop.db, &options, &report, &err));
 	return report;
 }
 
@@ -458,9 +540,35 @@ START_TEST(test_blob_gc_keeps_what_was_promised)
 	struct gc_report report = collected(SHOP_NOW + 1500);
 	ck_assert_uint_eq(report.recipes, 1);
 	ck_assert_uint_eq(report.packs, 0);
-	SHOP_OK(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len,
+	SHOP_OK(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL,
 			      SHOP_NOW + 1500, NULL, &info, &err));
 	shop_sound(&shop);
+}
+END_TEST
+
+/* Two packs with the same chunks: when the one that the rows point at goes, pushing the other again
+ * makes its chunks known. */
+START_TEST(test_blob_gc_of_one_pack_leaves_the_other_usable)
+{
+	struct goods both;
+	uint8_t bitmap = 0;
+
+	goods_make(&both, 6, 70000, "a"); /* the same five, and one more */
+	SHOP_OK(shop_put_pack(&shop, &goods.pack_name, goods.pack.data, goods.pack.len, &err));
+	SHOP_OK(shop_put_pack(&shop, &both.pack_name, both.pack.data, both.pack.len, &err));
+	SHOP_OK(ingest_missing(shop.blobs, shop.db, &both.chunks[5], 1, NULL, SHOP_NOW + 5000, &bitmap,
+			       &err));
+	ck_assert_uint_eq(collected(SHOP_NOW + 5500).packs, 1);
+	SHOP_OK(ingest_missing(shop.blobs, shop.db, both.chunks, 6, NULL, SHOP_NOW + 5500, &bitmap,
+			       &err));
+	ck_assert_uint_eq(bitmap, 0x1f);
+	SHOP_OK(shop_push(&shop, &both, &info, &err));
+	SHOP_OK(ingest_missing(shop.blobs, shop.db, both.chunks, 6, NULL, SHOP_NOW + 5500, &bitmap,
+			       &err));
+	ck_assert_uint_eq(bitmap, 0);
+	shop_expect(&shop, &both.recipe_name, &both.raw);
+	shop_sound(&shop);
+	goods_done(&both);
 }
 END_TEST
 
@@ -469,7 +577,7 @@ START_TEST(test_blob_gc_keeps_packs_of_living_recipes)
 	struct gc_report report;
 
 	SHOP_OK(shop_push(&shop, &goods, &info, &err));
-	SHOP_OK(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len,
+	SHOP_OK(ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL,
 			      SHOP_NOW + 5000, NULL, &info, &err));
 	report = collected(SHOP_NOW + 5500);
 	ck_assert_uint_eq(report.recipes + report.packs, 0);
@@ -479,22 +587,31 @@ END_TEST
 
 START_TEST(test_blob_gc_stops_when_it_cannot_tell)
 {
+	const struct gc_options options = {.now = SHOP_NOW + 500, .grace_s = 1000};
 	struct gc_report report;
 
 	SHOP_OK(shop_push(&shop, &goods, &info, &err));
 	SHOP_OK(blob_remove(shop.blobs, BLOB_MAP, &goods.recipe_name, &err));
-	refused(gc_run(shop.blobs, shop.db, SHOP_NOW + 500, 1000, &report, &err), ERR_CORRUPT,
+	refused(gc_run(shop.blobs, shop.db, &options, &report, &err), ERR_CORRUPT,
 		"lacks its map");
 	ck_assert(blob_exists(shop.blobs, BLOB_PACK, &goods.pack_name));
 }
 END_TEST
 
-START_TEST(test_blob_gc_waits_for_pushes)
+START_TEST(test_blob_gc_tells_beforehand_what_would_go)
 {
-	blobs_enter(shop.blobs);
-	ck_assert(collected(SHOP_NOW).skipped);
-	blobs_leave(shop.blobs);
-	ck_assert(!collected(SHOP_NOW).skipped);
+	const struct gc_options options = {.now = SHOP_NOW + 5000, .grace_s = 1000, .dry_run = true};
+	struct gc_report told, done;
+
+	SHOP_OK(shop_push(&shop, &goods, &info, &err));
+	SHOP_OK(gc_run(shop.blobs, shop.db, &options, &told, &err));
+	shop_expect(&shop, &goods.recipe_name, &goods.raw);
+	shop_sound(&shop);
+	done = collected(SHOP_NOW + 5000);
+	ck_assert_uint_eq(told.recipes, 1);
+	ck_assert_uint_eq(told.packs, 1);
+	ck_assert(!memcmp(&told, &done, sizeof(told)));
+	nothing_stored();
 }
 END_TEST
 
@@ -613,11 +730,15 @@ int main(void)
 	tcase_add_test(tc, test_blob_readers_and_writers_get_along);
 	tcase_add_test(tc, test_blob_verify_finds_rot_and_a_new_push_mends_it);
 	tcase_add_test(tc, test_blob_verify_finds_what_is_missing);
+	tcase_add_test(tc, test_blob_pack_without_a_row_is_not_relied_on);
+	tcase_add_test(tc, test_blob_map_that_does_not_fit_is_mended_by_a_push);
+	tcase_add_test(tc, test_blob_conflicts_of_the_caller_are_not_repeated);
 	tcase_add_test(tc, test_blob_gc_removes_what_nothing_names);
 	tcase_add_test(tc, test_blob_gc_keeps_what_was_promised);
+	tcase_add_test(tc, test_blob_gc_of_one_pack_leaves_the_other_usable);
 	tcase_add_test(tc, test_blob_gc_keeps_packs_of_living_recipes);
 	tcase_add_test(tc, test_blob_gc_stops_when_it_cannot_tell);
-	tcase_add_test(tc, test_blob_gc_waits_for_pushes);
+	tcase_add_test(tc, test_blob_gc_tells_beforehand_what_would_go);
 	tcase_add_test(tc, test_blob_gc_removes_old_files_without_rows);
 	tcase_add_test(tc, test_blob_start_empties_tmp_and_ignores_strangers);
 	tcase_add_test(tc, test_blob_killed_loses_nothing_acknowledged);

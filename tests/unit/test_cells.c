@@ -1,5 +1,6 @@
 #include "telemetry/metric.h"
 #include "telemetry/sketch.h"
+#include "telemetry/slices.h"
 #include "tests/support/house.h"
 #include "tests/support/suite.h"
 
@@ -79,6 +80,29 @@ static struct cell sum_of(struct house *h, const char *kind, const char *metric,
 				      .kind = kind, .metric = metric};
 	ck_assert_msg(!cells_sum(h->db, &key, 0, INT64_MAX, with_late, &sum, &err), "%s", err.text);
 	return sum;
+}
+
+/* Entries of control in one kind's slices of an OS. */
+struct slicing {
+	const char *kind, *value;
+	int64_t n;
+};
+
+static int count_slice(void *arg, const struct cells_slice *slice, struct err *err)
+{
+	struct slicing *s = arg;
+	(void)err;
+	if (slice->what == SLICE_OS && !strcmp(slice->kind, s->kind) && !strcmp(slice->value, s->value))
+		s->n += slice->n[1];
+	return 0;
+}
+
+static int64_t sliced(struct house *h, const char *kind, const char *os)
+{
+	struct err err;
+	struct slicing s = {kind, os, 0};
+	ck_assert_msg(!cells_read_slices(h->db, LANE, "mid", count_slice, &s, &err), "%s", err.text);
+	return s.n;
 }
 
 START_TEST(test_cells_merge_units_with_events_clipped)
@@ -170,6 +194,29 @@ START_TEST(test_cells_outcomes_arrive_at_their_entry)
 }
 END_TEST
 
+/* Devices say when they entered: a month back it is taken, and makes no rows beyond. */
+START_TEST(test_cells_outcomes_arrive_within_a_month)
+{
+	static const struct {
+		int64_t entered;
+		unsigned arrived;
+	} cases[] = {{T0 - 30 * REPORT_DAY_S, 1}, {T0 - 30 * REPORT_DAY_S - REPORT_SLOT_S, 1}, {600, 1},
+		     {0, 1}, {T0 - REPORT_SLOT_S, 2}};
+	struct house h;
+	house_open(&h, 1);
+	house_run(&h, open_lane, &h);
+	for (unsigned i = 0; i < COUNT_OF(cases); i++) {
+		struct report r = report_of(REPORT_OUTCOME, T0);
+		r.entries[0].entered = cases[i].entered;
+		ck_assert(add(&h, &r, 1));
+		ck_assert_int_eq(sum_of(&h, "outcome", "outcome", false).n, i + 1);
+		ck_assert_int_eq(sum_of(&h, "arrived", "outcome", true).n, cases[i].arrived);
+		ck_assert_int_eq(sliced(&h, "arrived", SLICE_UNKNOWN), cases[i].arrived);
+	}
+	house_close(&h);
+}
+END_TEST
+
 START_TEST(test_cells_usage_keeps_what_overdispersion_needs)
 {
 	struct house h;
@@ -192,6 +239,31 @@ START_TEST(test_cells_usage_keeps_what_overdispersion_needs)
 	ck_assert_int_eq(crash.k, 2);
 	ck_assert_int_eq(crash.kk, 4);
 	ck_assert_int_eq(crash.nk, 8);
+	house_close(&h);
+}
+END_TEST
+
+/* A new value takes another's place when it came twice as often; the entries of one report are no more
+ * than one report. */
+START_TEST(test_cells_count_a_report_in_its_slice_once)
+{
+	struct house h;
+	struct report r = report_of(REPORT_ENTER, T0);
+	house_open(&h, 1);
+	house_run(&h, open_lane, &h);
+	for (unsigned i = 0; i < 3 * SLICES_MOST; i++) {
+		r.os_major = 1 + i % SLICES_MOST;
+		ck_assert(add(&h, &r, 1));
+	}
+	r.os_major = 20;
+	r.entry_len = 8;
+	for (unsigned i = 1; i < r.entry_len; i++)
+		r.entries[i] = r.entries[0];
+	ck_assert(add(&h, &r, 1));
+	ck_assert_int_eq(sliced(&h, "enter", "20"), 0);
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert(add(&h, &r, 1));
+	ck_assert_int_eq(sliced(&h, "enter", "20"), 8); /* of the sixth */
 	house_close(&h);
 }
 END_TEST
@@ -237,7 +309,9 @@ int main(void)
 		test_cells_what_comes_after_the_close_is_late,
 		test_cells_take_nothing_of_what_nobody_gave,
 		test_cells_outcomes_arrive_at_their_entry,
+		test_cells_outcomes_arrive_within_a_month,
 		test_cells_usage_keeps_what_overdispersion_needs,
+		test_cells_count_a_report_in_its_slice_once,
 		test_cells_expire,
 		test_cells_buckets_have_their_upper_edge,
 	};

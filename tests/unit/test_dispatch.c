@@ -88,7 +88,9 @@ static void setup(void)
 	ck_assert_msg(db_open(&writer, path, DB_WRITE, sets, 1, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(auth_new(&app.auth, writer, &app.clock, &err), 0);
 	ck_assert_int_eq(ledger_new(&app.ledger, writer, 64, &err), 0);
-	ck_assert_int_eq(workers_new(&app.workers, 2, 16, path, sets, 1, &err), 0);
+	const struct workers_options pool = {
+		.count = 2, .max_queued = 16, .path = path, .sets = sets, .set_count = 1};
+	ck_assert_int_eq(workers_new(&app.workers, &pool, &err), 0);
 	ck_assert_int_eq(ledger_run(app.ledger, make_run, &spec, &err), 0);
 	start_listener();
 }

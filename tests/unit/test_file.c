@@ -195,6 +195,19 @@ START_TEST(test_file_commit_reports_each_step)
 }
 END_TEST
 
+START_TEST(test_file_paths_of_others_stay_below)
+{
+	static const char *const below[] = {"a", "v1/packs/x", ".part", "..a/b..", "a b"};
+	static const char *const elsewhere[] = {
+		"",  "/a",  "a/",	"a//b",	 ".",	 "..",	    "../a",   "a/../b",
+		"a/..", "a/./b", "a\\..\\b", "a\nb", "a\x7f", "\x1b[2Jx", "../../etc/x"};
+	for (unsigned i = 0; i < COUNT_OF(below); i++)
+		ck_assert_msg(file_path_below(below[i]), "%s", below[i]);
+	for (unsigned i = 0; i < COUNT_OF(elsewhere); i++)
+		ck_assert_msg(!file_path_below(elsewhere[i]), "%s", elsewhere[i]);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -209,6 +222,7 @@ int main(void)
 		test_file_pwrite_and_pread_at_offsets,
 		test_file_full_disk_says_so,
 		test_file_commit_reports_each_step,
+		test_file_paths_of_others_stay_below,
 	};
 	return suite_run("file", tests, COUNT_OF(tests));
 }

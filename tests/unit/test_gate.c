@@ -1,4 +1,5 @@
-#include "telemetry/gate.h"
+#include "base/chance.h"
+#include "telemetry/gate_internal.h"
 #include "tests/support/gate_check.h"
 
 #include <check.h>
@@ -97,6 +98,138 @@ START_TEST(test_gate_closed_test_is_never_weaker_than_bonferroni)
 }
 END_TEST
 
+START_TEST(test_gate_log1p_is_the_library_s_to_the_last_bits)
+{
+	for (double x = -0.95; x < 600; x += x < 1 ? 3.1e-4 : x * 1e-3)
+		ck_assert_double_le(fabs(gate_log1p(x) - log1p(x)), 5e-16 * fabs(log1p(x)));
+	for (double x = 1e-300; x < 0.9; x *= 1.1) {
+		ck_assert_double_le(fabs(gate_log1p(x) - log1p(x)), 5e-16 * log1p(x));
+		ck_assert_double_le(fabs(gate_log1p(-x) - log1p(-x)), -5e-16 * log1p(-x));
+	}
+}
+END_TEST
+
+#define LEN 160
+
+/* A bell of times, shifted up by so many buckets. */
+static void bell(double *counts, double n, unsigned shift)
+{
+	double sum = 0;
+	for (unsigned b = 0; b < LEN; b++) {
+		const double z = ((double)b - 60 - shift) / 14;
+		counts[b] = exp(-z * z / 2);
+		sum += counts[b];
+	}
+	for (unsigned b = 0; b < LEN; b++)
+		counts[b] *= n / sum;
+}
+
+/* log E after rounds of 50 candidates, so many buckets slower, beside 200 in control. */
+static double after_rounds(unsigned slower, unsigned rounds, double phi, double f)
+{
+	double base[LEN], t[LEN], c[LEN];
+	struct gate_views views;
+	bell(base, 1000, 0);
+	bell(t, 50, slower);
+	bell(c, 200, 0);
+	gate_views_init(&views, base, LEN, 3, 50);
+	for (unsigned i = 0; i < rounds; i++)
+		gate_views_add(&views, t, c, LEN, phi);
+	return gate_views_log_e(&views, f);
+}
+
+START_TEST(test_gate_views_see_what_is_slower_than_the_margin)
+{
+	ck_assert_double_lt(after_rounds(0, 40, 1, 0), 0);
+	ck_assert_double_lt(after_rounds(3, 40, 1, 0), 1);
+	ck_assert_double_gt(after_rounds(8, 40, 1, 0), log(1e4));
+	ck_assert_double_lt(after_rounds(8, 40, 12, 0), after_rounds(8, 40, 1, 0) / 5);
+	ck_assert_double_lt(after_rounds(8, 40, 1, 2), after_rounds(8, 40, 1, 0));
+}
+END_TEST
+
+START_TEST(test_gate_views_freeze_the_edges_of_their_baseline)
+{
+	double base[LEN] = {0};
+	struct gate_views v;
+	for (unsigned b = 20; b < 120; b++)
+		base[b] = 10;
+	gate_views_init(&v, base, LEN, 3, 50);
+	ck_assert_uint_eq(v.edge[0], 70);
+	ck_assert_uint_eq(v.edge[1], 110);
+	ck_assert_uint_eq(v.edge[2], 115);
+	ck_assert_uint_eq(v.edge[3], 119);
+	ck_assert_uint_eq(v.low, 12);
+	ck_assert_uint_eq(v.span, GATE_SPAN);
+	ck_assert_double_eq_tol(gate_mean_mu(&v.mean[1]), 0.1, 1e-12);
+}
+END_TEST
+
+static int largest_first(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x < y) - (x > y);
+}
+
+START_TEST(test_gate_pool_leaves_out_the_largest)
+{
+	double list[40];
+	uint64_t chance = 7;
+	for (unsigned round = 0; round < 2000; round++) {
+		double log_e, sum = 0;
+		const unsigned len = 1 + (unsigned)(chance_next(&chance) % COUNT_OF(list));
+		const unsigned without = (unsigned)(chance_next(&chance) % len);
+		for (unsigned i = 0; i < len; i++) /* few values: many are equal */
+			list[i] = (double)(chance_next(&chance) % 13) - 6;
+		ck_assert_int_eq(gate_pool(list, len, 1, without, &log_e), 0);
+		qsort(list, len, sizeof(*list), largest_first);
+		for (unsigned i = without; i < len; i++)
+			sum += list[i];
+		ck_assert_double_eq_tol(log_e, sum, 1e-9);
+	}
+}
+END_TEST
+
+START_TEST(test_gate_pool_is_not_moved_by_one_lane_alone)
+{
+	double one[4][2] = {{90, 80}, {-1, -2}, {-1, 0}, {0, -1}};
+	const double many[4][2] = {{4, 3}, {4, 2}, {4, 3}, {4, 1}};
+	double log_e;
+	ck_assert_int_eq(gate_pool(one[0], 4, 2, 1, &log_e), 0);
+	ck_assert_double_le(log_e, 0);
+	ck_assert_int_eq(gate_pool(many[0], 4, 2, 1, &log_e), 0);
+	ck_assert_double_eq_tol(log_e, 12 + log((1 + exp(6.0 - 12)) / 2), 1e-12);
+	ck_assert_int_eq(gate_pool(many[0], 4, 2, 0, &log_e), 0);
+	ck_assert_double_gt(log_e, 15);
+	ck_assert_int_eq(gate_pool(many[0], 4, 2, 4, &log_e), -1);
+	/* Never more than the pool without any one lane. */
+	one[0][1] = -50;
+	one[1][1] = 40;
+	ck_assert_int_eq(gate_pool(one[0], 4, 2, 1, &log_e), 0);
+	for (unsigned out = 0; out < 4; out++) {
+		double sums[2] = {0};
+		for (unsigned i = 0; i < 4; i++)
+			for (unsigned j = 0; j < 2 && i != out; j++)
+				sums[j] += one[i][j];
+		ck_assert_double_le(log_e, gate_log_mean(sums, 2));
+	}
+}
+END_TEST
+
+START_TEST(test_gate_an_unknown_group_fails)
+{
+	struct gate_check_group groups[GATE_CHECK_GROUPS];
+	json_error_t where;
+	json_t *document = json_load_file("schema/vectors/gates.json", 0, &where);
+	json_object_set_new(document, "B_of_tomorrow", json_array());
+	ck_assert_int_eq(gate_check(document, groups), -1);
+	json_object_del(document, "B_of_tomorrow");
+	json_object_set_new(document, "srm", json_array());
+	ck_assert_int_eq(gate_check(document, groups), -1);
+	json_decref(document);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("gate");
@@ -108,6 +241,12 @@ int main(void)
 	tcase_add_test(tcase, test_gate_equal_arms_promote_and_never_roll_back);
 	tcase_add_test(tcase, test_gate_one_lying_unit_is_bounded);
 	tcase_add_test(tcase, test_gate_closed_test_is_never_weaker_than_bonferroni);
+	tcase_add_test(tcase, test_gate_log1p_is_the_library_s_to_the_last_bits);
+	tcase_add_test(tcase, test_gate_views_see_what_is_slower_than_the_margin);
+	tcase_add_test(tcase, test_gate_views_freeze_the_edges_of_their_baseline);
+	tcase_add_test(tcase, test_gate_pool_is_not_moved_by_one_lane_alone);
+	tcase_add_test(tcase, test_gate_pool_leaves_out_the_largest);
+	tcase_add_test(tcase, test_gate_an_unknown_group_fails);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

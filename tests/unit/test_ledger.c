@@ -310,6 +310,36 @@ START_TEST(test_ledger_failed_commit_fails_the_group)
 }
 END_TEST
 
+/* An hour's patience: what runs it is another operation, a hurry, or the end. */
+START_TEST(test_ledger_patience_ends_with_another)
+{
+	char name[] = "a";
+	struct gate gates[3] = {{.open = true}, {.open = true}, {.open = true}};
+	struct ledger_op ops[3];
+	struct err err;
+
+	for (unsigned i = 0; i < 3; i++) {
+		pthread_mutex_init(&gates[i].lock, NULL);
+		pthread_cond_init(&gates[i].changed, NULL);
+		ops[i] = (struct ledger_op){.fn = gate_fn, .done = ignore, .arg = &gates[i],
+					    .patience_us = (int64_t)3600 * 1000000};
+	}
+	ck_assert_int_eq(ledger_post(ledger, &ops[0], &err), 0);
+	ck_assert_int_eq(ledger_run(ledger, add_name, name, &err), 0);
+	ck_assert(gates[0].entered);
+	ck_assert_int_eq(ledger_post(ledger, &ops[1], &err), 0);
+	ledger_hurry(ledger);
+	pthread_mutex_lock(&gates[1].lock);
+	while (!gates[1].entered)
+		pthread_cond_wait(&gates[1].changed, &gates[1].lock);
+	pthread_mutex_unlock(&gates[1].lock);
+	ck_assert_int_eq(ledger_post(ledger, &ops[2], &err), 0);
+	ledger_free(ledger);
+	ck_assert(gates[2].entered);
+	ck_assert_int_eq(ledger_new(&ledger, open_db(DB_WRITE), 4096, &err), 0);
+}
+END_TEST
+
 START_TEST(test_ledger_bounds_its_queue)
 {
 	struct gate gate = {0};
@@ -397,6 +427,7 @@ int main(void)
 	tcase_add_test(tc, test_ledger_run_tells_why_it_failed);
 	tcase_add_test(tc, test_ledger_groups_and_a_failure_undoes_only_itself);
 	tcase_add_test(tc, test_ledger_failed_commit_fails_the_group);
+	tcase_add_test(tc, test_ledger_patience_ends_with_another);
 	tcase_add_test(tc, test_ledger_bounds_its_queue);
 	tcase_add_test(tc, test_ledger_free_runs_what_is_queued);
 	tcase_add_test(tc, test_ledger_serves_many_threads);

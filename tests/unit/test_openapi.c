@@ -108,7 +108,8 @@ END_TEST
 static bool only_asks(const char *pattern)
 {
 	return strcmp(pattern, "/admin/v1/class-explain") == 0 ||
-	       strcmp(pattern, "/admin/v1/class-plan") == 0;
+	       strcmp(pattern, "/admin/v1/class-plan") == 0 ||
+	       strcmp(pattern, "/admin/v1/rollout-plan") == 0;
 }
 
 START_TEST(test_openapi_admin_routes_need_a_token)

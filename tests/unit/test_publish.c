@@ -5,6 +5,8 @@
 #include "manifest/publish.h"
 #include "manifest/tuf.h"
 #include "store/db_internal.h"
+#include "telemetry/series.h"
+#include "telemetry/span.h"
 #include "tests/support/house.h"
 #include "tests/support/suite.h"
 
@@ -319,6 +321,18 @@ START_TEST(test_publish_audit_is_a_chain)
 }
 END_TEST
 
+/* What a decision reads and writes does not grow with the classes. */
+START_TEST(test_publish_never_scans)
+{
+	struct house h;
+	house_open(&h, 1);
+	house_never_scans(&h, &offer_sql, false);
+	house_never_scans(&h, &series_sql, false);
+	house_never_scans(&h, &span_sql, false);
+	house_close(&h);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -331,6 +345,7 @@ int main(void)
 		test_publish_nothing_is_renewed_of_a_batch_that_fails,
 		test_publish_published_releases_and_first_stables_stay,
 		test_publish_audit_is_a_chain,
+		test_publish_never_scans,
 	};
 	if (sodium_init() < 0)
 		return 1;

@@ -364,6 +364,49 @@ START_TEST(test_sdk_class_refuses_bad_options)
 }
 END_TEST
 
+/* In a simulation one handle verifies for others: they see what it saw last at their own polls, and
+ * fetch no document. */
+START_TEST(test_sdk_class_believes_who_verified)
+{
+	FIXTURE(t);
+	struct fixture scout = t;
+	t.options.state_dir = NULL;
+	t.options.secret = (const uint8_t *)"sixteen bytes, 0";
+	t.options.shared_cache_dir = t.dir.dir;
+	t.options.verified_by = scout.device;
+	opens(&t);
+	polls(&t, FLOTILLA_OK);
+	ck_assert_str_eq(flotilla_class(t.device), flotilla_class(scout.device));
+	runs(&t, t.old);
+	ck_assert_uint_eq(fake_count(t.s, "/tuf/"), 0);
+	/* What it believes stays in force, and in memory, until it polls itself. */
+	publish(&scout, t.new, NULL);
+	runs(&t, t.old);
+	polls(&t, FLOTILLA_OK);
+	runs(&t, t.new);
+	flotilla_close(t.device);
+	t.device = scout.device;
+}
+END_TEST
+
+/* A scout that has verified nothing is no authority. */
+START_TEST(test_sdk_class_believes_nothing_of_nobody)
+{
+	FIXTURE(t);
+	struct fixture scout = t;
+	scout.options.state_dir = NULL;
+	opens(&scout);
+	t.options.verified_by = scout.device;
+	t.options.state_dir = NULL;
+	flotilla_close(t.device);
+	opens(&t);
+	polls(&t, FLOTILLA_E_NETWORK);
+	ck_assert_str_eq(flotilla_class(t.device), "");
+	flotilla_close(t.device);
+	t.device = scout.device;
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -387,6 +430,8 @@ int main(void)
 		test_sdk_class_survives_torn_files,
 		test_sdk_class_needs_no_state_directory,
 		test_sdk_class_refuses_bad_options,
+		test_sdk_class_believes_who_verified,
+		test_sdk_class_believes_nothing_of_nobody,
 	};
 	return suite_run("sdk_class", tests, COUNT_OF(tests));
 }

@@ -382,9 +382,9 @@ START_TEST(test_sdk_install_limits_recipe_and_map)
 {
 	FIXTURE(t);
 	publish_foreign(&t, "klmno");
-	fake_break(t.s, (struct fake_fault){.match = "/v1/maps/", .extra = 80 << 20});
-	shows(&t, FLOTILLA_E_TOO_MUCH, t.old);
 	fake_break(t.s, (struct fake_fault){.match = "/v1/recipes/", .extra = 80 << 20});
+	shows(&t, FLOTILLA_E_TOO_MUCH, t.old);
+	fake_break(t.s, (struct fake_fault){.match = "/v1/maps/", .extra = 80 << 20});
 	shows(&t, FLOTILLA_E_TOO_MUCH, t.old);
 }
 END_TEST

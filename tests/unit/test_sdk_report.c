@@ -1,4 +1,5 @@
 /* What a device tells: each kind of report in its exact shape, when it is due, once. */
+#include "sdk/internal.h"
 #include "tests/support/told.h"
 
 #define HOUR 3600
@@ -444,6 +445,27 @@ END_TEST
 
 /* ---- usage ---- */
 
+/* All devices' days end at the same second: an idle one wakes to tell of it within four hours after, at
+ * another time each day. */
+START_TEST(test_sdk_report_days_are_told_one_by_one)
+{
+	FIXTURE(t);
+	const int64_t day = FAKE_NOW / FAKE_DAY;
+	int64_t waits[8], earliest = INT64_MAX, latest = 0;
+	loads(&t);
+	for (unsigned i = 0; i < COUNT_OF(waits); i++) {
+		flushes(&t, FLOTILLA_OK);
+		waits[i] = use_next(t.device) - (day + 1 + i) * FAKE_DAY;
+		ck_assert_int_ge(waits[i], 0);
+		ck_assert_int_lt(waits[i], 4 * HOUR);
+		earliest = waits[i] < earliest ? waits[i] : earliest;
+		latest = waits[i] > latest ? waits[i] : latest;
+		t.s->now = (day + 1 + i) * FAKE_DAY + waits[i];
+	}
+	ck_assert_int_gt(latest - earliest, 600);
+}
+END_TEST
+
 START_TEST(test_sdk_report_usage)
 {
 	FIXTURE(t);
@@ -553,6 +575,7 @@ int main(void)
 		test_sdk_report_summary,
 		test_sdk_report_summary_of_no_use,
 		test_sdk_report_next_rollout_is_entered_anew,
+		test_sdk_report_days_are_told_one_by_one,
 		test_sdk_report_usage,
 		test_sdk_report_times_are_the_servers,
 		test_sdk_report_refuses_unknown_names,

@@ -46,20 +46,47 @@ static int push(struct err *err)
 {
 	if (push_pack(err) < 0)
 		return -1;
-	return ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, SHOP_NOW,
-			     NULL, &info, err);
+	return ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, NULL,
+			     SHOP_NOW, NULL, &info, err);
+}
+
+/* As push(), by a token that may not learn what is there. */
+static int brought(struct db *db, void *arg, const struct recipe_info *made, struct err *err)
+{
+	(void)arg;
+	return taken_add(db, "t2", made ? TAKEN_RECIPE : TAKEN_PACK,
+			 made ? &made->recipe : &goods.pack_name, 1, SHOP_NOW, err);
+}
+
+static int push_scoped(struct err *err)
+{
+	const struct scope scope = {"\nmine\n", "t2"};
+	const struct also also = {.fn = brought, .blind = true};
+	AUTO(map_free) struct map *places = NULL;
+	struct ingest_result result;
+	AUTO_FD int fd = open(blobs_tmp(shop.blobs), O_TMPFILE | O_RDWR, 0600);
+
+	ck_assert_int_eq(syscall(SYS_write, fd, goods.pack.data, goods.pack.len),
+			 (long)goods.pack.len);
+	if (ingest_pack(shop.blobs, shop.db, &goods.pack_name, fd, goods.pack.len, SHOP_NOW, &also,
+			&result, err) < 0 ||
+	    scope_places(shop.blobs, shop.db, &scope, goods.chunks, goods.count, &places, err) < 0)
+		return -1;
+	return ingest_recipe(shop.blobs, shop.db, goods.recipe.data, goods.recipe.len, places,
+			     SHOP_NOW, &also, &info, err);
 }
 
 static int send_file(struct err *err)
 {
-	struct upload_spec spec = {.token = "t1", .length = -1, .max_length = 1 << 30};
+	struct upload_spec spec = {.taker = {.token = "t1"}, .length = -1, .max_length = 1 << 30};
+	const struct upload_part part = {.len = -1, .max_length = 1 << 30};
 	struct upload upload;
 	int64_t max, offset;
 	AUTO_FD int fd = -1;
 
-	if (upload_create(shop.blobs, &spec, SHOP_NOW, NULL, &upload, err) < 0 ||
-	    upload_append(shop.blobs, shop.db, upload.id, "t1", 0, -1, 1 << 30, &fd, &max, err) <
-		    0)
+	if (upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, err) < 0 ||
+	    upload_append(shop.blobs, shop.db, upload.id, &spec.taker, &part, SHOP_NOW, &fd, &max,
+			  err) < 0)
 		return -1;
 	if (write(fd, goods.raw.data, goods.raw.len) != (ssize_t)goods.raw.len)
 		return err_set(err, ERR_FULL, "the body");
@@ -67,15 +94,16 @@ static int send_file(struct err *err)
 		return -1;
 	close(fd);
 	fd = -1;
-	return upload_finish(shop.blobs, shop.db, upload.id, "t1", NULL, SHOP_NOW, NULL, &info,
-			     err);
+	return upload_finish(shop.blobs, shop.db, upload.id, "t1", NULL, NULL, SHOP_NOW, NULL,
+			     &info, err);
 }
 
 static int collect(struct err *err)
 {
+	const struct gc_options late = {.now = SHOP_NOW + 5000, .grace_s = 1000};
 	struct gc_report report;
 
-	return gc_run(shop.blobs, shop.db, SHOP_NOW + 5000, 1000, &report, err);
+	return gc_run(shop.blobs, shop.db, &late, &report, err);
 }
 
 /* ---- One run: the nth call fails. ---- */
@@ -148,6 +176,12 @@ START_TEST(test_store_faults_push_on_a_full_disk)
 }
 END_TEST
 
+START_TEST(test_store_faults_push_in_a_scope)
+{
+	fail_each(push_scoped, EIO, false);
+}
+END_TEST
+
 START_TEST(test_store_faults_upload)
 {
 	fail_each(send_file, EIO, false);
@@ -175,6 +209,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_add_test(tc, test_store_faults_push);
 	tcase_add_test(tc, test_store_faults_push_on_a_full_disk);
+	tcase_add_test(tc, test_store_faults_push_in_a_scope);
 	tcase_add_test(tc, test_store_faults_upload);
 	tcase_add_test(tc, test_store_faults_upload_on_a_full_disk);
 	tcase_add_test(tc, test_store_faults_collecting);

@@ -4,6 +4,8 @@
 #include "store/chunkmap.h"
 #include "store/codec.h"
 #include "store/cut.h"
+#include "store/diff.h"
+#include "store/lift.h"
 #include "store/pack.h"
 #include "store/recipe.h"
 
@@ -87,11 +89,11 @@ END_TEST
 START_TEST(test_store_vectors_of_codecs)
 {
 	AUTO(decoder_free) struct decoder *decoder = decoder_new();
-	uint8_t raw[2000];
+	static uint8_t raw[8192];
 	size_t i;
 	json_t *row;
 	json_array_foreach(json_object_get(vectors, "codec"), i, row) {
-		AUTO_BUF struct buf buf = BUF_INIT(4096);
+		AUTO_BUF struct buf buf = BUF_INIT(8192);
 		bytes_in(row, "stored", &buf);
 		struct coded coded = {(const uint8_t *)buf.data, (uint32_t)buf.len,
 				      (uint8_t)int_in(row, "codec"), 0};
@@ -103,7 +105,7 @@ START_TEST(test_store_vectors_of_codecs)
 	}
 	ck_assert_uint_gt(i, 0);
 	json_array_foreach(json_object_get(vectors, "codec_refused"), i, row) {
-		AUTO_BUF struct buf buf = BUF_INIT(4096);
+		AUTO_BUF struct buf buf = BUF_INIT(8192);
 		bytes_in(row, "stored", &buf);
 		struct coded coded = {(const uint8_t *)buf.data, (uint32_t)buf.len,
 				      (uint8_t)int_in(row, "codec"), 0};
@@ -112,6 +114,70 @@ START_TEST(test_store_vectors_of_codecs)
 			      "%s", text_in(row, "why"));
 	}
 	ck_assert_uint_gt(i, 0);
+}
+END_TEST
+
+static struct coded coded_in(const json_t *row, struct buf *stored)
+{
+	bytes_in(row, "stored", stored);
+	return (struct coded){(const uint8_t *)stored->data, (uint32_t)stored->len, CODEC_DELTA, 0};
+}
+
+/* Each is made, with vectors and without; and what we write for it is no other file. */
+START_TEST(test_store_vectors_of_differences)
+{
+	AUTO(differ_free) struct differ *differ = differ_new();
+	AUTO(differ_free) struct differ *plain = differ_new();
+	uint8_t raw[2000];
+	size_t i;
+	json_t *row;
+	differ_plain(plain);
+	json_array_foreach(json_object_get(vectors, "diff"), i, row) {
+		AUTO_BUF struct buf old = BUF_INIT(4096), new = BUF_INIT(4096), stored = BUF_INIT(8192);
+		bytes_in(row, "old", &old);
+		bytes_in(row, "new", &new);
+		struct coded coded = coded_in(row, &stored);
+		ck_assert_int_eq(coded.bytes[0], int_in(row, "type"));
+		for (unsigned k = 0; k < 2; k++) {
+			memset(raw, 0x55, sizeof(raw));
+			ck_assert_msg(!diff_decode(k ? plain : differ, &coded, old.data, raw, new.len, &err),
+				      "%zu: %s", i, err.text);
+			ck_assert_msg(!memcmp(raw, new.data, new.len), "%zu", i);
+		}
+		ck_assert(!diff_encode(differ, coded.bytes[0], old.data, new.data, new.len, &coded, &err));
+		ck_assert(!coded.len || (!diff_decode(plain, &coded, old.data, raw, new.len, &err) &&
+					 !memcmp(raw, new.data, new.len)));
+	}
+	ck_assert_uint_ge(i, 12);
+	json_array_foreach(json_object_get(vectors, "diff_refused"), i, row) {
+		AUTO_BUF struct buf old = BUF_INIT(4096), stored = BUF_INIT(8192);
+		bytes_in(row, "old", &old);
+		struct coded coded = coded_in(row, &stored);
+		ck_assert_msg(diff_decode(differ, &coded, old.data, raw, old.len, &err) == -1, "%s",
+			      text_in(row, "why"));
+	}
+	ck_assert_uint_gt(i, 0);
+}
+END_TEST
+
+START_TEST(test_store_vectors_of_lifting)
+{
+	uint8_t out[4096];
+	size_t i;
+	json_t *row;
+	json_array_foreach(json_object_get(vectors, "lift"), i, row) {
+		AUTO_BUF struct buf bytes = BUF_INIT(4096), lifted = BUF_INIT(4096);
+		bytes_in(row, "bytes", &bytes);
+		bytes_in(row, "lifted", &lifted);
+		struct memory memory;
+		const struct source source = source_memory(&memory, bytes.data, bytes.len);
+		const uint8_t from = (uint8_t)int_in(row, "from"), to = (uint8_t)int_in(row, "to");
+		ck_assert(lift_possible(from, to));
+		ck_assert_uint_eq(lift_len(from, to, bytes.len), lifted.len);
+		ck_assert(!lift_read(&source, 0, bytes.len, from, to, out, &err));
+		ck_assert_msg(!memcmp(out, lifted.data, lifted.len), "%zu: %u to %u", i, from, to);
+	}
+	ck_assert_uint_ge(i, 16);
 }
 END_TEST
 
@@ -215,6 +281,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, test_store_vectors_of_cuts);
 	tcase_add_test(tc, test_store_vectors_of_codecs);
+	tcase_add_test(tc, test_store_vectors_of_differences);
+	tcase_add_test(tc, test_store_vectors_of_lifting);
 	tcase_add_test(tc, test_store_vectors_of_recipes);
 	tcase_add_test(tc, test_store_vectors_of_packs);
 	tcase_add_test(tc, test_store_vectors_of_maps);

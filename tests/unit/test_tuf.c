@@ -589,12 +589,38 @@ START_TEST(test_tuf_builders_refuse_nonsense)
 }
 END_TEST
 
+START_TEST(test_tuf_target_paths_stay_below)
+{
+	static const char *const evil[] = {"../../evil", "/etc/evil", "a//b", "a\\b", "a/./b"};
+	for (unsigned i = 0; i < COUNT_OF(evil); i++) {
+		AUTO_TUF struct tuf_trust trust;
+		AUTO_REPO struct repo repo;
+		struct digest digest;
+		struct err err;
+		tuf_init(&trust);
+		repo_init(&repo, "a", false);
+		digest_of(&digest, "x", 1);
+		json_t *content = json_pack("{s:{s:o}}", "targets", evil[i],
+					    tuf_target_json(1, &digest, NULL));
+		repo_sign(&repo.doc[TUF_TARGETS], tuf_targets_body(1, LATER, content, &err),
+			  &repo.keys, KEY_TARGETS, 0, 1);
+		repo_sign(&repo.doc[TUF_SNAPSHOT], repo_snapshot_body(&repo, 1, 1, false, LATER),
+			  &repo.keys, KEY_SNAPSHOT, 0, 1);
+		repo_sign(&repo.doc[TUF_TIMESTAMP], repo_timestamp_body(&repo, 1, 1, LATER),
+			  &repo.keys, KEY_TIMESTAMP, 0, 1);
+		repo_accept(&trust, &repo, TUF_ROOT, TUF_SNAPSHOT, NOW);
+		repo_refuse(&trust, TUF_TARGETS, &repo.doc[TUF_TARGETS], NOW, TUF_MALFORMED);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("tuf");
 	TCase *all = tcase_create("all");
 	tcase_add_test(all, test_tuf_refresh_accepts_a_good_repository);
 	tcase_add_test(all, test_tuf_delegated_rules_serve_only_their_path);
+	tcase_add_test(all, test_tuf_target_paths_stay_below);
 	tcase_add_test(all, test_tuf_rules_need_the_delegated_key);
 	tcase_add_test(all, test_tuf_rules_without_delegation_are_not_listed);
 	tcase_add_test(all, test_tuf_documents_come_in_order);

@@ -12,9 +12,11 @@ static struct err err;
 
 #define MAX (1ll << 30)
 #define TOKEN "t7"
+static struct taker taker; /* TOKEN, and the quota a test gives it */
 
 static void begin(void)
 {
+	taker = (struct taker){.token = TOKEN};
 	shop_dir(&shop);
 	shop_start(&shop);
 }
@@ -34,13 +36,13 @@ static void refused(int result, enum status status, const char *word)
 
 static void create(int64_t length, const struct digest *sha256)
 {
-	struct upload_spec spec = {.token = TOKEN,
+	struct upload_spec spec = {.taker = {.token = TOKEN},
 				   .name = "model.gguf",
 				   .length = length,
 				   .max_length = MAX,
 				   .sha256 = sha256};
 
-	SHOP_OK(upload_create(shop.blobs, &spec, SHOP_NOW, NULL, &upload, &err));
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
 }
 
 static int append_at(int64_t offset, const void *bytes, size_t len)
@@ -48,8 +50,10 @@ static int append_at(int64_t offset, const void *bytes, size_t len)
 	int64_t max, end_at;
 	AUTO_FD int fd = -1;
 
-	if (upload_append(shop.blobs, shop.db, upload.id, TOKEN, offset, (int64_t)len, MAX, &fd,
-			  &max, &err) < 0)
+	const struct upload_part part = {offset, (int64_t)len, MAX};
+
+	if (upload_append(shop.blobs, shop.db, upload.id, &taker, &part, SHOP_NOW, &fd, &max,
+			  &err) < 0)
 		return -1;
 	ck_assert_int_ge(max, (int64_t)len);
 	ck_assert_int_eq(write(fd, bytes, len), (ssize_t)len);
@@ -61,7 +65,7 @@ static int append_at(int64_t offset, const void *bytes, size_t len)
 
 static int finish(const struct digest *sha256, struct recipe_info *ret_info)
 {
-	return upload_finish(shop.blobs, shop.db, upload.id, TOKEN, sha256, SHOP_NOW + 9, NULL,
+	return upload_finish(shop.blobs, shop.db, upload.id, TOKEN, NULL, sha256, SHOP_NOW + 9, NULL,
 			     ret_info, &err);
 }
 
@@ -134,9 +138,9 @@ END_TEST
 
 START_TEST(test_upload_oversized_is_refused)
 {
-	struct upload_spec spec = {.token = TOKEN, .length = MAX + 1, .max_length = MAX};
+	struct upload_spec spec = {.taker = {.token = TOKEN}, .length = MAX + 1, .max_length = MAX};
 
-	refused(upload_create(shop.blobs, &spec, SHOP_NOW, NULL, &upload, &err), ERR_TOO_LARGE,
+	refused(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err), ERR_TOO_LARGE,
 		"length");
 	create(10, NULL);
 	refused(append_at(0, "0123456789a", 11), ERR_TOO_LARGE, "10 bytes");
@@ -186,7 +190,8 @@ START_TEST(test_upload_belongs_to_its_token)
 
 	create(10, NULL);
 	refused(upload_get(shop.blobs, shop.db, upload.id, "t8", &other, &err), ERR_NOT_FOUND, "");
-	refused(upload_append(shop.blobs, shop.db, upload.id, "t8", 0, 1, MAX, &fd, &max, &err),
+	refused(upload_append(shop.blobs, shop.db, upload.id, &(struct taker){.token = "t8"},
+			      &(struct upload_part){0, 1, MAX}, SHOP_NOW, &fd, &max, &err),
 		ERR_NOT_FOUND, "");
 	refused(upload_drop(shop.blobs, shop.db, upload.id, "t8", NULL, &err), ERR_NOT_FOUND, "");
 	SHOP_OK(upload_get(shop.blobs, shop.db, upload.id, NULL, &other, &err));
@@ -205,6 +210,40 @@ START_TEST(test_upload_ids_never_leave_tmp)
 }
 END_TEST
 
+START_TEST(test_upload_of_the_same_file_goes_on)
+{
+	struct digest sha256, other;
+
+	digest_of(&sha256, "0123456789", 10);
+	digest_of(&other, "9876543210", 10);
+	create(10, &sha256);
+	struct upload first = upload;
+	ck_assert(!upload.resumed);
+	ck_assert_int_eq(append_at(0, "01234", 5), 0);
+	create(10, &sha256);
+	ck_assert(upload.resumed);
+	ck_assert_str_eq(upload.id, first.id);
+	ck_assert_int_eq(upload.offset, 5);
+	create(10, &other);
+	ck_assert_str_ne(upload.id, first.id);
+	create(11, &sha256);
+	ck_assert_str_ne(upload.id, first.id);
+	struct upload_spec spec = {
+		.taker = {.token = "t8"}, .length = 10, .max_length = MAX, .sha256 = &sha256};
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
+	ck_assert(!upload.resumed); /* another token's is none of its business */
+	create(10, &sha256);
+	ck_assert_int_eq(append_at(5, "56789", 5), 0);
+	struct recipe_info info, again;
+	SHOP_OK(finish(NULL, &info));
+	create(10, &sha256); /* killed before it was told: nothing is sent again */
+	ck_assert(upload.resumed && upload.finished);
+	ck_assert_int_eq(upload.offset, 10);
+	SHOP_OK(finish(NULL, &again));
+	ck_assert(digest_eq(&again.recipe, &info.recipe));
+}
+END_TEST
+
 START_TEST(test_upload_has_one_writer)
 {
 	int64_t max;
@@ -212,7 +251,8 @@ START_TEST(test_upload_has_one_writer)
 	struct recipe_info info;
 
 	create(10, NULL);
-	SHOP_OK(upload_append(shop.blobs, shop.db, upload.id, TOKEN, 0, -1, MAX, &fd, &max, &err));
+	SHOP_OK(upload_append(shop.blobs, shop.db, upload.id, &taker,
+			      &(struct upload_part){0, -1, MAX}, SHOP_NOW, &fd, &max, &err));
 	ck_assert_int_eq(max, 10);
 	refused(append_at(0, "x", 1), ERR_BUSY, "another request");
 	refused(finish(NULL, &info), ERR_BUSY, "another request");
@@ -226,7 +266,8 @@ START_TEST(test_upload_broken_off_keeps_its_bytes)
 	create(10, NULL);
 	{
 		AUTO_FD int fd = -1;
-		SHOP_OK(upload_append(shop.blobs, shop.db, upload.id, TOKEN, 0, 10, MAX, &fd, &max,
+		SHOP_OK(upload_append(shop.blobs, shop.db, upload.id, &taker,
+				      &(struct upload_part){0, 10, MAX}, SHOP_NOW, &fd, &max,
 				      &err));
 		ck_assert_int_eq(write(fd, "0123", 4), 4);
 	}
@@ -248,28 +289,143 @@ END_TEST
 
 START_TEST(test_upload_quota_is_kept)
 {
-	struct upload_spec spec = {.token = TOKEN, .length = -1, .max_length = MAX};
+	struct upload_spec spec = {.taker = {.token = TOKEN}, .length = -1, .max_length = MAX};
 
 	for (int i = 0; i < UPLOADS_A_TOKEN; i++)
 		create(-1, NULL);
-	refused(upload_create(shop.blobs, &spec, SHOP_NOW, NULL, &upload, &err), ERR_QUOTA,
+	refused(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err), ERR_QUOTA,
 		"unfinished");
 	ck_assert_uint_eq(shop_tmp_count(&shop), UPLOADS_A_TOKEN);
-	spec.token = "t8";
-	SHOP_OK(upload_create(shop.blobs, &spec, SHOP_NOW, NULL, &upload, &err));
+	spec.taker.token = "t8";
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
+}
+END_TEST
+
+/* What is open counts: as announced, or, without that, as it has arrived. */
+START_TEST(test_upload_quota_of_bytes_counts_what_is_open)
+{
+	struct upload_spec spec = {.taker = {TOKEN, 100, 0}, .length = 60, .max_length = MAX};
+	struct recipe_info info;
+	int64_t left;
+
+	taker = spec.taker;
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
+	SHOP_OK(taken_left(shop.db, &taker, SHOP_NOW, &left, &err));
+	ck_assert_int_eq(left, 40);
+	struct upload first = upload;
+	spec.length = 41;
+	refused(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err), ERR_QUOTA,
+		"quota_bytes");
+	ck_assert_uint_eq(err.retry_s, TAKEN_DAY_S);
+	spec.length = -1;
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
+	refused(append_at(0, upload.id, 41), ERR_QUOTA, "has 40 left");
+	ck_assert_int_eq(append_at(0, "0123456789", 10), 0);
+	SHOP_OK(taken_left(shop.db, &taker, SHOP_NOW, &left, &err));
+	ck_assert_int_eq(left, 30);
+	refused(append_at(10, upload.id, 31), ERR_QUOTA, "has 30 left");
+	SHOP_OK(finish(NULL, &info));
+	SHOP_OK(upload_drop(shop.blobs, shop.db, first.id, TOKEN, NULL, &err));
+	/* Finished, it is for the also of the finish to count it. */
+	SHOP_OK(taken_left(shop.db, &taker, SHOP_NOW, &left, &err));
+	ck_assert_int_eq(left, 100);
+	spec.taker.uploads = 1;
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
+	refused(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err), ERR_QUOTA,
+		"may have 1 unfinished");
+	ck_assert_uint_gt(err.retry_s, 60);
+}
+END_TEST
+
+/* Appends at the same time, of a length that nobody stated, share what is left; what broke off gives
+ * back what it did not bring. */
+START_TEST(test_upload_quota_of_bytes_counts_what_is_under_way)
+{
+	struct upload_spec spec = {.taker = {TOKEN, 100, 0}, .length = -1, .max_length = MAX};
+	const struct upload_part sixty = {0, 60, MAX}, open_end = {0, -1, MAX};
+	int64_t max, left;
+	unsigned dropped;
+	int fd = -1, other = -1;
+
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
+	struct upload first = upload;
+	SHOP_OK(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err));
+	SHOP_OK(upload_append(shop.blobs, shop.db, first.id, &spec.taker, &sixty, SHOP_NOW, &fd, &max,
+			      &err));
+	refused(upload_append(shop.blobs, shop.db, upload.id, &spec.taker, &sixty, SHOP_NOW, &other,
+			      &max, &err),
+		ERR_QUOTA, "has 40 left");
+	SHOP_OK(upload_append(shop.blobs, shop.db, upload.id, &spec.taker, &open_end, SHOP_NOW, &other,
+			      &max, &err));
+	ck_assert_int_eq(max, 40);
+	ck_assert_int_eq(write(fd, "01234", 5), 5);
+	/* Under way they keep it; then both break off. */
+	SHOP_OK(upload_expire(shop.blobs, shop.db, SHOP_NOW, &dropped, &err));
+	SHOP_OK(taken_left(shop.db, &spec.taker, SHOP_NOW, &left, &err));
+	ck_assert_int_eq(left, 0);
+	close(fd);
+	close(other);
+	SHOP_OK(upload_expire(shop.blobs, shop.db, SHOP_NOW, &dropped, &err));
+	SHOP_OK(taken_left(shop.db, &spec.taker, SHOP_NOW, &left, &err));
+	ck_assert_int_eq(left, 95);
+}
+END_TEST
+
+struct bringing {
+	const char *token;
+	int64_t bytes, now;
+	uint8_t name;
+};
+
+static int bring(struct db *db, void *arg, struct err *why)
+{
+	const struct bringing *b = arg;
+	const struct digest name = {{b->name}};
+
+	return taken_add(db, b->token, TAKEN_PACK, &name, b->bytes, b->now, why);
+}
+
+START_TEST(test_upload_quota_of_bytes_is_for_a_rolling_day)
+{
+	static struct bringing brought[] = {
+		{TOKEN, 30, SHOP_NOW, 1},
+		{TOKEN, 30, SHOP_NOW + 3600, 2},
+		{TOKEN, 30, SHOP_NOW + 3600, 2}, /* again: counted once */
+		{"t8", 1000, SHOP_NOW, 1},
+	};
+	int64_t left;
+
+	taker.quota_bytes = 100;
+	for (unsigned i = 0; i < COUNT_OF(brought); i++)
+		SHOP_OK(ledger_run(shop.ledger, bring, &brought[i], &err));
+	const int64_t now = SHOP_NOW + 7200;
+	SHOP_OK(taken_left(shop.db, &taker, now, &left, &err));
+	ck_assert_int_eq(left, 40);
+	SHOP_OK(taken_room(shop.db, &taker, 40, now, &err));
+	refused(taken_room(shop.db, &taker, 41, now, &err), ERR_QUOTA, "has 40 left");
+	ck_assert_uint_eq(err.retry_s, TAKEN_DAY_S - 7200); /* until the first is a day old */
+	refused(taken_room(shop.db, &taker, 71, now, &err), ERR_QUOTA, "needs 71");
+	ck_assert_uint_eq(err.retry_s, TAKEN_DAY_S - 3600); /* and the second */
+	SHOP_OK(taken_room(shop.db, &taker, 70, SHOP_NOW + TAKEN_DAY_S, &err));
+	refused(taken_room(shop.db, &taker, 101, SHOP_NOW + 2 * TAKEN_DAY_S, &err), ERR_QUOTA, "");
+	/* Old rows go when new ones come. */
+	struct bringing late = {TOKEN, 1, SHOP_NOW + TAKEN_KEPT_S + 60, 3};
+	SHOP_OK(ledger_run(shop.ledger, bring, &late, &err));
+	ck_assert_int_eq(taken_has(shop.db, TOKEN, &(struct digest){{1}}, &err), 0);
+	ck_assert_int_eq(taken_has(shop.db, TOKEN, &(struct digest){{2}}, &err), 1);
 }
 END_TEST
 
 START_TEST(test_upload_reserve_is_kept)
 {
-	struct upload_spec spec = {.token = TOKEN, .length = 10, .max_length = MAX};
+	struct upload_spec spec = {.taker = {.token = TOKEN}, .length = 10, .max_length = MAX};
 
 	create(10, NULL);
 	shop_stop(&shop);
 	shop.reserve = 1ull << 60;
 	shop_start(&shop);
 	refused(append_at(0, "0123456789", 10), ERR_FULL, "reserved");
-	refused(upload_create(shop.blobs, &spec, SHOP_NOW, NULL, &upload, &err), ERR_FULL,
+	refused(upload_create(shop.blobs, shop.db, &spec, SHOP_NOW, NULL, &upload, &err), ERR_FULL,
 		"reserved");
 }
 END_TEST
@@ -310,16 +466,18 @@ END_TEST
 START_TEST(test_upload_holds_its_recipe_until_the_lease_ends)
 {
 	struct recipe_info info;
+	const struct gc_options late = {.now = SHOP_NOW + 5000, .grace_s = 1000};
+	const struct gc_options later = {.now = SHOP_NOW + 2 * UPLOAD_LEASE_S, .grace_s = 1000};
 	struct gc_report report;
 	unsigned dropped;
 
 	create(-1, NULL);
 	ck_assert_int_eq(append_at(0, "0123456789", 10), 0);
 	SHOP_OK(finish(NULL, &info));
-	SHOP_OK(gc_run(shop.blobs, shop.db, SHOP_NOW + 5000, 1000, &report, &err));
+	SHOP_OK(gc_run(shop.blobs, shop.db, &late, &report, &err));
 	ck_assert_uint_eq(report.recipes, 0);
 	SHOP_OK(upload_expire(shop.blobs, shop.db, SHOP_NOW + 2 * UPLOAD_LEASE_S, &dropped, &err));
-	SHOP_OK(gc_run(shop.blobs, shop.db, SHOP_NOW + 2 * UPLOAD_LEASE_S, 1000, &report, &err));
+	SHOP_OK(gc_run(shop.blobs, shop.db, &later, &report, &err));
 	ck_assert_uint_eq(report.recipes, 1);
 	ck_assert_uint_eq(report.packs, 1);
 }
@@ -358,6 +516,59 @@ START_TEST(test_upload_stores_equal_chunks_once)
 	ck_assert_int_eq(after.recipes, 2);
 	shop_expect(&shop, &first.recipe, &(struct buf){.data = raw.data, .len = 2000000});
 	shop_expect(&shop, &second.recipe, &raw);
+}
+END_TEST
+
+static struct chunkmap *map_of(const struct digest *recipe)
+{
+	AUTO(blob_unref) struct blob *blob = blob_get(shop.blobs, BLOB_MAP, recipe, &err);
+	struct chunkmap *map = NULL;
+
+	ck_assert_ptr_nonnull(blob);
+	SHOP_OK(chunkmap_parse(&map, blob->bytes, blob->len, &err));
+	return map;
+}
+
+/* Packs that both maps name. */
+static unsigned packs_shared(const struct digest *a, const struct digest *b)
+{
+	AUTO(chunkmap_free) struct chunkmap *first = map_of(a), *second = map_of(b);
+	unsigned shared = 0;
+
+	for (uint32_t i = 0; i < first->pack_count; i++)
+		for (uint32_t k = 0; k < second->pack_count; k++)
+			shared += digest_eq(&first->packs[i].digest, &second->packs[k].digest);
+	return shared;
+}
+
+/* What is there already is stored again for who may not learn of it. */
+START_TEST(test_upload_in_a_scope_shares_nothing_with_others)
+{
+	const size_t len = 2000000;
+	const struct scope scope = {"\nmine\n", TOKEN};
+	AUTO_BUF struct buf raw = BUF_INIT(len + 1);
+	struct recipe_info theirs, mine, shared;
+	uint8_t *bytes = buf_grow(&raw, len);
+
+	model_stream(bytes, len, "scope");
+	buf_grown(&raw, len);
+	create(-1, NULL);
+	ck_assert_int_eq(append_at(0, bytes, len), 0);
+	SHOP_OK(finish(NULL, &theirs));
+	model_stream(bytes + len - 10000, 10000, "another end");
+	create(-1, NULL);
+	ck_assert_int_eq(append_at(0, bytes, len), 0);
+	SHOP_OK(upload_finish(shop.blobs, shop.db, upload.id, TOKEN, &scope, NULL, SHOP_NOW, NULL,
+			      &mine, &err));
+	ck_assert_uint_eq(packs_shared(&theirs.recipe, &mine.recipe), 0);
+	shop_expect(&shop, &mine.recipe, &raw);
+	/* Without a scope the same file's chunks are found where they lay first. */
+	model_stream(bytes + len - 10000, 10000, "a third end");
+	create(-1, NULL);
+	ck_assert_int_eq(append_at(0, bytes, len), 0);
+	SHOP_OK(finish(NULL, &shared));
+	ck_assert_uint_eq(packs_shared(&theirs.recipe, &shared.recipe), 1);
+	shop_sound(&shop);
 }
 END_TEST
 
@@ -467,16 +678,21 @@ int main(void)
 	tcase_add_test(tc, test_upload_that_lies_is_refused);
 	tcase_add_test(tc, test_upload_belongs_to_its_token);
 	tcase_add_test(tc, test_upload_ids_never_leave_tmp);
+	tcase_add_test(tc, test_upload_of_the_same_file_goes_on);
 	tcase_add_test(tc, test_upload_has_one_writer);
 	tcase_add_test(tc, test_upload_broken_off_keeps_its_bytes);
 	tcase_add_test(tc, test_upload_dropped_is_gone);
 	tcase_add_test(tc, test_upload_quota_is_kept);
+	tcase_add_test(tc, test_upload_quota_of_bytes_counts_what_is_open);
+	tcase_add_test(tc, test_upload_quota_of_bytes_counts_what_is_under_way);
+	tcase_add_test(tc, test_upload_quota_of_bytes_is_for_a_rolling_day);
 	tcase_add_test(tc, test_upload_reserve_is_kept);
 	tcase_add_test(tc, test_upload_lease_ends_and_is_renewed);
 	tcase_add_test(tc, test_upload_files_without_rows_are_swept);
 	tcase_add_test(tc, test_upload_holds_its_recipe_until_the_lease_ends);
 	tcase_add_test(tc, test_upload_of_nothing_is_an_empty_file);
 	tcase_add_test(tc, test_upload_stores_equal_chunks_once);
+	tcase_add_test(tc, test_upload_in_a_scope_shares_nothing_with_others);
 	tcase_add_test(tc, test_upload_larger_than_a_pack_becomes_many);
 	tcase_add_test(tc, test_upload_of_any_length_needs_little_memory);
 	tcase_add_test(tc, test_upload_killed_while_finishing_can_be_finished);
