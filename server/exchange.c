@@ -74,7 +74,7 @@ static void id_make(struct exchange *x)
 		snprintf(x->rq.id, sizeof(x->rq.id), "%08llx%02x%010llx",
 			 (unsigned long long)x->loop->app->started_ms & 0xffffffff,
 			 x->loop->index & 0xff,
-			 (unsigned long long)x->loop->sequence & 0xffffffffff);
+			 (unsigned long long)x->number & 0xffffffffff);
 }
 
 static void date_add(struct exchange *x, struct MHD_Response *response)
@@ -203,7 +203,7 @@ static int exchange_first(struct exchange *x, const char *path, const char *meth
 	struct err err;
 
 	atomic_fetch_add_explicit(&x->loop->active, 1, memory_order_relaxed);
-	x->loop->sequence++;
+	x->number = ++x->loop->requests;
 	x->rq.app = x->loop->app;
 	x->rq.exchange = x;
 	x->rq.path = path;

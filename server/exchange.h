@@ -44,7 +44,7 @@ struct loop {
 	int quiesced; /* the socket that listener_drain() took back; -1 before */
 	struct snapshot *snapshot; /* the loop's reference to the published documents ... */
 	uint64_t generation;	   /* ... and which it is; see manifest/publish.h */
-	uint64_t sequence;	/* of request ids; the loop's */
+	uint64_t requests;	/* begun so far; the loop's */
 	atomic_uint active;	/* requests between their first callback and completion */
 	atomic_uint suspended;	/* those that wait for a worker or the ledger */
 	struct exchange *_Atomic landed; /* those that exchange_land() brought, newest first */
@@ -74,6 +74,7 @@ struct exchange {
 	enum stage stage;
 	const struct route *route; /* NULL: refused before it was found */
 	unsigned allow;		   /* as in struct route_match, when the method is wrong */
+	uint64_t number; /* of the request, among its loop's; who answers on a worker may read it */
 	struct request rq;
 	struct reply reply;
 	struct buf body;  /* what is kept in memory of it */

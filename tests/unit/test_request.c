@@ -330,26 +330,38 @@ static json_t *answer(void)
 	return value;
 }
 
-/* A text as it is over a socket; what came back until the other side closed, or 3 s. */
-static const char *raw(const char *text, size_t len)
+/* A connection of its own that has sent a text as it is. */
+static int raw_send(const char *text, size_t len)
 {
-	static char got[8192];
 	struct sockaddr_in to = {.sin_family = AF_INET,
 				 .sin_port = htons((uint16_t)listener_port(listener)),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval patience = {.tv_sec = 3};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	size_t n = 0;
-	ssize_t more;
 
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	ck_assert_int_eq(send(fd, text, len, MSG_NOSIGNAL), (ssize_t)len);
+	return fd;
+}
+
+/* What comes over it until the other side closes, or 3 s; closes it. */
+static const char *raw_rest(int fd)
+{
+	static char got[8192];
+	size_t n = 0;
+	ssize_t more;
+
 	while (n < sizeof(got) - 1 && (more = recv(fd, got + n, sizeof(got) - 1 - n, 0)) > 0)
 		n += (size_t)more;
 	got[n] = '\0';
 	close(fd);
 	return got;
+}
+
+static const char *raw(const char *text, size_t len)
+{
+	return raw_rest(raw_send(text, len));
 }
 #define RAW(text) raw(text, strlen(text))
 
@@ -441,14 +453,9 @@ START_TEST(test_request_appended_body_stays_when_the_client_breaks_off)
 	ck_assert_int_eq(ask("PATCH", "/append", "67", 2, "X-Refuse: yes"), 409);
 	ck_assert_int_eq(appended(), 5);
 	/* Says 100, sends 3, and hangs up. */
-	struct sockaddr_in to = {.sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)listener_port(listener)),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	const char *text = "PATCH /append HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
+	int fd = raw_send(text, strlen(text));
 
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
 	for (int i = 0; i < 200 && appended() < 8; i++)
 		usleep(10000);
 	close(fd);
@@ -514,17 +521,12 @@ END_TEST
 /* Each suspended request is finished or dropped, never both, never neither. */
 START_TEST(test_request_suspended_ends_once_when_the_client_leaves)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)listener_port(listener)),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	const char *text = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
 	const struct linger reset = {.l_onoff = 1};
 
 	for (int i = 0; i < 20; i++) {
-		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		int fd = raw_send(text, strlen(text));
 
-		ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-		ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
 		for (int ms = 0; ms < 10000 && atomic_load(&begun) <= i; ms++)
 			usleep(1000);
 		if (i % 2)
@@ -536,6 +538,28 @@ START_TEST(test_request_suspended_ends_once_when_the_client_leaves)
 	ck_assert_int_eq(atomic_load(&dropped) + atomic_load(&finished), 20);
 	ck_assert_int_eq(ask("GET", "/later", NULL, 0, NULL), 202);
 	forget();
+}
+END_TEST
+
+/* Of requests that are under way at the same time too: who reads a log looks for one of them. */
+START_TEST(test_request_ids_differ)
+{
+	static const char *const texts[] = {
+		"GET /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+		"GET /fails/boom HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"};
+	enum { MANY = 16 };
+	char ids[MANY][32];
+	int fds[MANY];
+
+	for (int i = 0; i < MANY; i++)
+		fds[i] = raw_send(texts[i % 2], strlen(texts[i % 2]));
+	for (int i = 0; i < MANY; i++) {
+		const char *id = strcasestr(raw_rest(fds[i]), "X-Request-Id: ");
+
+		ck_assert(id && sscanf(id + 14, "%31[0-9a-f]", ids[i]) == 1);
+		for (int j = 0; j < i; j++)
+			ck_assert_str_ne(ids[i], ids[j]);
+	}
 }
 END_TEST
 
@@ -606,15 +630,10 @@ END_TEST
 /* A header every 100 ms keeps the connection busy, so only the sweeper can end it. */
 START_TEST(test_request_slow_heads_are_swept)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)listener_port(listener)),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0), sent = 0;
 	const char *text = "GET /match HTTP/1.1\r\nHost: x\r\n";
+	int fd = raw_send(text, strlen(text)), sent = 0;
 	char byte;
 
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 	while (sent < 50 && send(fd, "A: b\r\n", 6, MSG_NOSIGNAL) == 6) {
 		sent++;
 		usleep(100000);
@@ -683,6 +702,7 @@ int main(void)
 	tcase_add_test(tcase, test_request_pages_link_to_the_next);
 	tcase_add_test(tcase, test_request_suspended_on_the_loop);
 	tcase_add_test(tcase, test_request_suspended_ends_once_when_the_client_leaves);
+	tcase_add_test(tcase, test_request_ids_differ);
 	tcase_add_test(tcase, test_request_file_answer);
 	tcase_add_test(tcase, test_request_not_modified_has_no_body);
 	tcase_add_test(tcase, test_request_fed_answer);
