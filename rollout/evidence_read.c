@@ -1,6 +1,8 @@
 /* Closed cells into strata, in order of their time. */
 #include "rollout/evidence_internal.h"
 
+#include "base/grow.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +21,7 @@ struct reading {
 		unsigned stage, arm, bucket;
 		enum policy_hist hist;
 	} *buckets;
-	size_t count, room, next;
+	uint32_t count, room, next;
 	enum policy_hist hist; /* being read */
 };
 
@@ -59,15 +61,11 @@ static int keep_bucket(void *arg, const struct cells_row *row, struct err *err)
 	if (row->arm == REPORT_ARM_NONE || !row->stage ||
 	    row->stage > r->e->policy.stage_count || row->bucket >= info->len)
 		return 0;
-	if (r->count == r->room) {
-		const size_t room = r->room ? r->room * 2 : 256;
-		struct bucket_row *rows = realloc(r->buckets, room * sizeof(*rows));
-		if (!rows)
-			return err_nomem(err);
-		r->buckets = rows;
-		r->room = room;
-	}
-	r->buckets[r->count++] = (struct bucket_row){
+	struct bucket_row *rows = grow_array(r->buckets, &r->room, r->count, sizeof(*rows));
+	if (!rows)
+		return err_nomem(err);
+	r->buckets = rows;
+	rows[r->count++] = (struct bucket_row){
 		.at = row->at, .n = row->cell.n, .stage = row->stage, .arm = arm_index(row->arm),
 		.bucket = info->low_is_bad ? info->len - 1 - row->bucket : row->bucket,
 		.hist = r->hist};

@@ -33,7 +33,7 @@ static const struct config_entry table[] = {
 	{ "device_listen", TEXT, AT(device_listen), "127.0.0.1:8080", 2, 255, NULL,
 	  "address of the device listener" },
 	{ "admin_listen", TEXT, AT(admin_listen), "127.0.0.1:8081", 2, 255, NULL,
-	  "address of the admin listener: API, console, metrics" },
+	  "address of the admin listener: API, metrics" },
 	{ "admin_hosts", TEXT, AT(admin_hosts), "", 0, 1024, NULL,
 	  "names besides localhost and addresses under which the admin listener is reached" },
 	{ "tls_cert_file", TEXT, AT(tls_cert_file), "", 0, 1024, NULL,

@@ -1,5 +1,7 @@
 #include "store/db_internal.h"
 
+#include "base/grow.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -382,18 +384,16 @@ void db_undo(struct db *db)
 int db_after_commit(struct db *db, void (*fn)(void *arg), void (*drop)(void *arg), void *arg,
 		    struct err *err)
 {
-	if (db->hook_count == db->hook_room) {
-		unsigned room = db->hook_room ? 2 * db->hook_room : 16;
-		struct hook *grown = reallocarray(db->hooks, room, sizeof(*grown));
-		if (!grown) {
-			if (drop)
-				drop(arg);
-			return err_nomem(err);
-		}
-		db->hooks = grown;
-		db->hook_room = room;
+	struct hook *hooks =
+		grow_array(db->hooks, &db->hook_room, db->hook_count, sizeof(*hooks));
+
+	if (!hooks) {
+		if (drop)
+			drop(arg);
+		return err_nomem(err);
 	}
-	db->hooks[db->hook_count++] = (struct hook){fn, drop, arg};
+	db->hooks = hooks;
+	hooks[db->hook_count++] = (struct hook){fn, drop, arg};
 	return 0;
 }
 

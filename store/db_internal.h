@@ -33,7 +33,7 @@ struct db {
 	struct prepared *sets;
 	unsigned set_count;
 	struct hook *hooks; /* for after the commit */
-	unsigned hook_count, hook_room;
+	uint32_t hook_count, hook_room;
 	unsigned marks[SAVEPOINTS]; /* hook_count when each open savepoint began */
 	unsigned depth;		    /* open savepoints */
 };

@@ -1,6 +1,7 @@
 #include "store/repack.h"
 
 #include "base/file.h"
+#include "base/grow.h"
 #include "base/map.h"
 #include "store/codec.h"
 #include "store/ingest.h"
@@ -39,7 +40,7 @@ struct repack {
 	uint8_t *room;		 /* CHUNK_STORED_MAX, then CHUNK_RAW_MAX bytes */
 	struct map *moves;	 /* struct place -> struct move *, owned */
 	struct move **open;	 /* those into the open pack, borrowed from moves */
-	size_t open_count, open_room;
+	uint32_t open_count, open_room;
 	struct pack_writer *writer; /* NULL: no pack is open */
 	struct blob_file file;
 	struct made *made;
@@ -138,15 +139,13 @@ static int pack_end(struct repack *repack, struct err *err)
 /* For pack_end(); moved: the map's. */
 static int open_add(struct repack *repack, struct move *moved, struct err *err)
 {
-	if (repack->open_count == repack->open_room) {
-		const size_t room = repack->open_room ? 2 * repack->open_room : 256;
-		struct move **grown = reallocarray(repack->open, room, sizeof(struct move *));
-		if (!grown)
-			return err_nomem(err);
-		repack->open = grown;
-		repack->open_room = room;
-	}
-	repack->open[repack->open_count++] = moved;
+	struct move **open = grow_array(repack->open, &repack->open_room, repack->open_count,
+					sizeof(struct move *));
+
+	if (!open)
+		return err_nomem(err);
+	repack->open = open;
+	open[repack->open_count++] = moved;
 	return 0;
 }
 

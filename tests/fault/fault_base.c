@@ -2,6 +2,7 @@
  * leaks (the asan variant counts), and what stood before stands. */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/crew.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -11,6 +12,7 @@
 #include "tests/support/suite.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -331,6 +333,37 @@ START_TEST(test_fault_file_mkdirs_reports_each_failure)
 END_TEST
 
 /* The harness itself: the nth call and no other. */
+/* ---- crew ---- */
+
+#define ITEMS 100
+
+static int tick_off(void *arg, unsigned item, unsigned worker, struct err *err)
+{
+	atomic_uint *done = arg;
+	(void)worker;
+	(void)err;
+	atomic_fetch_add(&done[item], 1);
+	return 0;
+}
+
+/* Who can start no thread, or only some, does the work with those there are. */
+START_TEST(test_fault_crew_goes_on_with_fewer_threads)
+{
+	struct err err;
+	bool fired = true;
+	for (int nth = 1; fired; nth++) {
+		atomic_uint done[ITEMS] = {0};
+		const struct crew_job job = {ITEMS, tick_off, done};
+		fault_arm(FAULT_THREAD, nth);
+		const int bad = crew_run(&job, CREW_MOST, &err);
+		fired = fault_fired();
+		ck_assert_int_eq(bad, 0);
+		for (unsigned i = 0; i < ITEMS; i++)
+			ck_assert_uint_eq(atomic_load(&done[i]), 1);
+	}
+}
+END_TEST
+
 START_TEST(test_fault_fires_at_the_nth_call_once)
 {
 	fault_arm(FAULT_MEMORY, 2);
@@ -359,6 +392,7 @@ int main(void)
 		test_fault_file_write_overcomes_short_and_interrupted_writes,
 		test_fault_file_pwrite_is_whole_or_an_error,
 		test_fault_file_mkdirs_reports_each_failure,
+		test_fault_crew_goes_on_with_fewer_threads,
 	};
 	return suite_run("fault_base", tests, COUNT_OF(tests));
 }

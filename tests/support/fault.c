@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -54,6 +55,8 @@ ssize_t __real_pwrite(int fd, const void *bytes, size_t len, off_t at);
 int __real_fsync(int fd);
 int __real_fdatasync(int fd);
 int __real_rename(const char *from, const char *to);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
+			  void *arg);
 
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
@@ -68,6 +71,8 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t at);
 int __wrap_fsync(int fd);
 int __wrap_fdatasync(int fd);
 int __wrap_rename(const char *from, const char *to);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
+			  void *arg);
 
 void *__wrap_malloc(size_t size)
 {
@@ -156,6 +161,12 @@ int __wrap_fdatasync(int fd)
 int __wrap_rename(const char *from, const char *to)
 {
 	return fails(FAULT_RENAME, EIO) ? -1 : __real_rename(from, to);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
+			  void *arg)
+{
+	return fails(FAULT_THREAD, EAGAIN) ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
 }
 
 void fault_in_jansson(void)

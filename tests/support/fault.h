@@ -28,6 +28,7 @@ enum fault {
 	FAULT_INTERRUPT, /* write pwrite: EINTR; correct code does not notice */
 	FAULT_SYNC,	 /* fsync fdatasync: EIO */
 	FAULT_RENAME,	 /* rename: EIO */
+	FAULT_THREAD,	 /* pthread_create: EAGAIN */
 };
 
 /* The nth (1 is the next) call of that kind fails. */
