@@ -115,16 +115,22 @@ static int keep_house(struct engine *e, struct err *err)
 
 /* ---- the thread ---- */
 
-/* Until the next look, or until something closes. */
+/* How long until something closes, at the most a tick.  What became due during the last look is not
+ * waited for; what that one met and could not do, is. */
+static int64_t pause_ms(const struct engine *e)
+{
+	if (e->next_due == INT64_MAX || e->next_due <= e->looked)
+		return TICK_MS;
+	const int64_t own_ms = e->next_due * 1000 - clock_ms(e->options.clock);
+	if (own_ms <= 0)
+		return 0;
+	return own_ms < TICK_MS * e->options.clock->speed ? clock_wait_ms(e->options.clock, own_ms)
+							   : TICK_MS;
+}
+
 static bool wait_tick(struct engine *e)
 {
-	const int64_t own_ms = e->next_due == INT64_MAX
-				       ? INT64_MAX
-				       : e->next_due * 1000 - clock_ms(e->options.clock);
-	int64_t ms = TICK_MS;
-	if (own_ms > 0 && own_ms < TICK_MS * e->options.clock->speed)
-		ms = clock_wait_ms(e->options.clock, own_ms);
-	const int64_t until = clock_monotonic_ms() + ms;
+	const int64_t until = clock_monotonic_ms() + pause_ms(e);
 	pthread_mutex_lock(&e->lock);
 	while (!e->stopping && cond_wait_until(&e->wake, &e->lock, until))
 		;
@@ -138,6 +144,7 @@ static void tick(struct engine *e)
 	struct err err;
 	const int64_t start = clock_monotonic_ms();
 	struct failures failures = {.told = start >= e->tell_ms};
+	e->looked = clock_s(e->options.clock);
 	if (move_lanes(e, &failures, &err))
 		engine_note_failure(&failures, &err);
 	if (keep_house(e, &err)) /* whatever became of the lanes: what is not signed anew expires */

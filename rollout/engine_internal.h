@@ -44,6 +44,7 @@ struct engine {
 	struct deciding *decided;	 /* in this tick */
 	uint64_t read, considered;	 /* for stats */
 	int64_t next_due;	  /* own time at which something closes */
+	int64_t looked;		  /* own time: the last tick began */
 	int64_t started;	  /* own time */
 	int64_t alive;		  /* own time: last noted that it lives */
 	struct outages outages;	  /* up to the start */

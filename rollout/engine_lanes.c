@@ -132,7 +132,7 @@ static bool raise_marks(struct closing *c, struct lane *lane, int64_t now, int64
 /* What closed just now, for all lanes: a span a mark that moved. */
 struct span_plan {
 	struct engine *engine;
-	struct span_order orders[CELLS_MARKS];
+	const struct closing *closing;
 	enum cells_mark marks[CELLS_MARKS];
 	unsigned count;
 };
@@ -140,32 +140,24 @@ struct span_plan {
 static int begin_span(void *arg, unsigned item, unsigned worker, struct err *err)
 {
 	const struct span_plan *p = arg;
-	return span_begin(&p->engine->spans[p->marks[item]], p->engine->dbs[worker],
-			  &p->orders[item], err);
+	const enum cells_mark mark = p->marks[item];
+	return span_begin(&p->engine->spans[mark], p->engine->dbs[worker], p->closing->from[mark],
+			  p->closing->to[mark], err);
 }
 
 static int finish_span(void *arg, unsigned item, unsigned worker, struct err *err)
 {
 	const struct span_plan *p = arg;
-	return span_finish(p->engine->spans[p->marks[item]], p->engine->series,
-			   p->engine->dbs[worker], err);
-}
-
-static void plan_spans(struct span_plan *p, const struct closing *c)
-{
-	for (unsigned m = 0; m < CELLS_MARKS; m++) {
-		struct span_order *order = &p->orders[p->count];
-		*order = (struct span_order){.from = c->from[m], .to = c->to[m]};
-		evidence_hists((enum cells_mark)m, order);
-		if (order->to > order->from && order->to - order->from <= SPAN_MOST_S)
-			p->marks[p->count++] = (enum cells_mark)m;
-	}
+	(void)worker;
+	return span_finish(p->engine->spans[p->marks[item]], p->engine->series, err);
 }
 
 static int read_spans(struct engine *e, const struct closing *c, struct err *err)
 {
-	struct span_plan plan = {.engine = e};
-	plan_spans(&plan, c);
+	struct span_plan plan = {.engine = e, .closing = c};
+	for (unsigned m = 0; m < CELLS_MARKS; m++)
+		if (c->to[m] > c->from[m] && c->to[m] - c->from[m] <= SPAN_MOST_S)
+			plan.marks[plan.count++] = (enum cells_mark)m;
 	const struct crew_job begin = {plan.count, begin_span, &plan},
 			      finish = {plan.count, finish_span, &plan};
 	return crew_run(&begin, e->workers, err) ||

@@ -63,13 +63,12 @@ DEFINE_AUTO(struct evidence, evidence_free)
 /* Where closed cells are read. */
 struct evidence_source {
 	struct db *db;
-	/* What closed in all lanes at once, of each mark: what it covers is not asked of db.  NULL: none. */
+	/* What closed in all lanes at once, of each mark: of what it covers, db is only asked for buckets.
+	 * NULL: none. */
 	const struct span *spans[CELLS_MARKS];
 	const struct outages *down; /* when nobody could report; NULL: never */
 	struct stratum *strata; /* the policy's stages of them, all zero; NULL: made for the call */
 };
-/* Which histograms are read when the mark moves, into an order without any. */
-void evidence_hists(enum cells_mark mark, struct span_order *order);
 /* Take in what closed since the last call, if anything did: lane->closed must not go back. */
 int evidence_update(struct evidence *evidence, const struct evidence_source *source,
 		    const struct lane *lane, bool *ret_news, struct err *err) CHECKED;

@@ -37,16 +37,6 @@ static const struct {
 	[CELLS_MISSING] = {"arrived", "enter", {false}},
 };
 
-void evidence_hists(enum cells_mark mark, struct span_order *order)
-{
-	unsigned count = 0;
-	_Static_assert(POLICY_HISTS <= SPAN_HISTS, "a span reads all histograms of a mark");
-	order->kind = reads[mark].kind;
-	for (unsigned h = 0; h < POLICY_HISTS; h++)
-		if (reads[mark].hists[h])
-			order->hists[count++] = policy_hists[h].metric;
-}
-
 static unsigned arm_index(enum report_arm arm)
 {
 	return arm == REPORT_ARM_CANDIDATE ? EVIDENCE_CANDIDATE : EVIDENCE_CONTROL;
@@ -82,7 +72,7 @@ static int read_hist(struct reading *r, const struct cells_lane *lane, int64_t t
 {
 	const char *metric = policy_hists[r->hist].metric;
 	const int64_t from = r->e->closed[r->mark];
-	return r->span ? span_lane_buckets(r->span, lane, metric, from, to, keep_bucket, r, err)
+	return r->span ? span_lane_buckets(r->span, r->db, lane, metric, from, to, keep_bucket, r, err)
 		       : cells_read_lane_buckets(r->db, lane, metric, from, to, keep_bucket, r, err);
 }
 

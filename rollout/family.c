@@ -217,7 +217,7 @@ struct updating {
 	struct family *family;
 	const struct family_news *news;
 	struct evidence_source sources[CREW_MOST]; /* with strata, which are too large for each lane */
-	unsigned workers;
+	unsigned workers; /* of which they are begun */
 	atomic_bool any;
 };
 
@@ -238,27 +238,39 @@ static int update_one(void *arg, unsigned item, unsigned worker, struct err *err
 	return 0;
 }
 
-static int update_all(struct updating *u, struct err *err)
+/* Each reads in one transaction: of many small questions each would lock the database anew. */
+static int sources_begin(struct updating *u, unsigned workers, struct err *err)
 {
-	const struct crew_job job = {u->news->count, update_one, u};
-	for (unsigned i = 0; i < u->workers; i++) {
-		u->sources[i] = u->news->sources[i];
-		u->sources[i].strata =
-			calloc(u->family->policy.stage_count, sizeof(*u->sources[i].strata));
-		if (!u->sources[i].strata)
+	for (; u->workers < workers; u->workers++) {
+		struct evidence_source *source = &u->sources[u->workers];
+		*source = u->news->sources[u->workers];
+		source->strata = calloc(u->family->policy.stage_count, sizeof(*source->strata));
+		if (!source->strata)
 			return err_nomem(err);
+		if (db_begin(source->db, err)) {
+			free(source->strata);
+			return -1;
+		}
 	}
-	return crew_run(&job, u->workers, err);
+	return 0;
+}
+
+static void sources_end(const struct updating *u)
+{
+	for (unsigned i = 0; i < u->workers; i++) {
+		free(u->sources[i].strata);
+		db_rollback(u->sources[i].db);
+	}
 }
 
 int family_update(struct family *f, const struct family_news *news, bool *ret_any, struct err *err)
 {
 	struct updating u = {.family = f, .news = news, .any = false};
 	const unsigned sources = news->source_count < CREW_MOST ? news->source_count : CREW_MOST;
-	u.workers = sources < news->count ? sources : news->count;
-	const int bad = update_all(&u, err);
-	for (unsigned i = 0; i < u.workers; i++)
-		free(u.sources[i].strata);
+	const struct crew_job job = {news->count, update_one, &u};
+	const int bad = sources_begin(&u, sources < news->count ? sources : news->count, err) ||
+			crew_run(&job, u.workers, err);
+	sources_end(&u);
 	*ret_any = u.any;
 	return bad || (u.any && family_weigh(f, sources, err)) ? -1 : 0;
 }

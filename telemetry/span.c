@@ -18,7 +18,7 @@ static const char *const sql[Q_COUNT] = {
 		" ORDER BY at",
 	/* BETWEEN: or SQLite goes through the index of series, and from there to each row. */
 	[Q_BUCKETS] =
-		"SELECT at, series, n, bucket FROM cell_buckets"
+		"SELECT n, bucket FROM cell_buckets"
 		" WHERE at = $at AND series BETWEEN $series AND $series AND late = 0",
 	/* Of lanes that are under way, under the name of who leads them: rollout's rows, read only.  (CROSS
 	 * tells SQLite to begin with the series, of which few are new.) */
@@ -38,11 +38,14 @@ struct series_info {
 	unsigned stage;
 	enum report_arm arm;
 	const char *kind, *metric; /* of names */
+	int64_t next;		   /* id of another of its lane; 0: none */
 };
 
 struct series_known {
 	struct series_info *list; /* by id */
 	size_t room;
+	int64_t *heads; /* of each lane by number: its series known last */
+	uint32_t heads_room;
 	int64_t last;	    /* id that was read */
 	struct map *lanes; /* "rollout leader" -> number, as a pointer */
 	struct map *names; /* text -> its own copy */
@@ -69,6 +72,7 @@ void series_known_free(struct series_known *known)
 	map_free(known->lanes);
 	map_free(known->names);
 	free(known->list);
+	free(known->heads);
 	free(known);
 }
 
@@ -124,18 +128,34 @@ static int make_room(struct series_known *known, int64_t id)
 	return 0;
 }
 
+/* Room for the next lane's head, if there will be one. */
+static int make_head(struct series_known *known)
+{
+	const uint32_t lanes = (uint32_t)map_count(known->lanes) + 1, room = known->heads_room;
+	int64_t *heads = grow_array(known->heads, &known->heads_room, lanes, sizeof(*heads));
+	if (!heads)
+		return -1;
+	memset(heads + room, 0, (known->heads_room - room) * sizeof(*heads));
+	known->heads = heads;
+	return 0;
+}
+
 static int know_one(struct series_known *known, struct stmt *q, struct err *err)
 {
 	const int64_t id = stmt_col_int(q, 0);
+	if (make_head(known) || make_room(known, id))
+		return err_nomem(err);
 	const struct series_info info = {
 		.lane = lane_number_new(known, stmt_col_text(q, 1), stmt_col_text(q, 2)),
 		.stage = (unsigned)stmt_col_int(q, 3),
 		.arm = cells_arm(stmt_col_text(q, 4)),
 		.kind = name_of(known, stmt_col_text(q, 5)),
 		.metric = name_of(known, stmt_col_text(q, 6))};
-	if (!info.lane || !info.kind || !info.metric || make_room(known, id))
+	if (!info.lane || !info.kind || !info.metric)
 		return err_nomem(err);
 	known->list[id] = info;
+	known->list[id].next = known->heads[info.lane];
+	known->heads[info.lane] = id;
 	known->last = id;
 	return 0;
 }
@@ -154,36 +174,30 @@ int series_known_update(struct series_known *known, struct db *db, struct err *e
 /* ---- rows ---- */
 
 struct span_row {
-	int64_t at, series, n, x; /* k of a cell, the number of a bucket */
-};
-
-/* Rows by lane, and of each in order of their time. */
-struct rows {
-	struct span_row *list;
-	uint32_t count, room;
-	size_t *ends; /* of each lane, by number */
+	int64_t at, series, n, k;
 };
 
 struct span {
 	const struct series_known *known;
-	struct span_order order;
+	int64_t from, to;
 	unsigned lanes; /* that were known */
-	struct rows cells, buckets;
+	struct span_row *rows; /* by lane, and of each in order of their time */
+	uint32_t count, room;
+	size_t *ends; /* of each lane, by number */
 };
 
 /* What a query that was bound gives. */
-static int rows_take(struct rows *rows, struct stmt *q, struct err *err)
+static int rows_take(struct span *span, struct stmt *q, struct err *err)
 {
 	int got;
 	while ((got = stmt_step(q, err)) > 0) {
-		struct span_row *list =
-			grow_array(rows->list, &rows->room, rows->count, sizeof(*list));
-		if (!list)
+		struct span_row *rows =
+			grow_array(span->rows, &span->room, span->count, sizeof(*rows));
+		if (!rows)
 			return err_nomem(err);
-		rows->list = list;
-		list[rows->count++] =
-			(struct span_row){stmt_col_int(q, 0), stmt_col_int(q, 1),
-					  stmt_col_int(q, 2), stmt_col_int(q, 3)};
+		span->rows = rows;
+		rows[span->count++] = (struct span_row){stmt_col_int(q, 0), stmt_col_int(q, 1),
+							stmt_col_int(q, 2), stmt_col_int(q, 3)};
 	}
 	return got;
 }
@@ -195,54 +209,131 @@ static const struct series_info *info_of(const struct series_known *known, int64
 }
 
 /* Rows came in order of their time: counted by lane they keep it.  Those of no lane go. */
-static int rows_by_lane(struct rows *rows, const struct series_known *known, unsigned lanes,
-			struct err *err)
+static int rows_by_lane(struct span *span, struct err *err)
 {
-	struct span_row *sorted = calloc((size_t)rows->count + 1, sizeof(*sorted));
-	rows->ends = calloc(lanes + 2, sizeof(*rows->ends));
-	if (!sorted || !rows->ends) {
+	struct span_row *sorted = calloc((size_t)span->count + 1, sizeof(*sorted));
+	span->ends = calloc(span->lanes + 2, sizeof(*span->ends));
+	if (!sorted || !span->ends) {
 		free(sorted);
 		return err_nomem(err);
 	}
-	size_t *at = rows->ends; /* at[n]: where the next row of lane n goes */
-	for (size_t i = 0; i < rows->count; i++)
-		at[info_of(known, rows->list[i].series)->lane + 1]++;
+	size_t *at = span->ends; /* at[n]: where the next row of lane n goes */
+	for (size_t i = 0; i < span->count; i++)
+		at[info_of(span->known, span->rows[i].series)->lane + 1]++;
 	at[1] = 0; /* those of no lane */
-	for (unsigned lane = 1; lane <= lanes; lane++)
+	for (unsigned lane = 1; lane <= span->lanes; lane++)
 		at[lane + 1] += at[lane];
-	for (size_t i = 0; i < rows->count; i++) {
-		const unsigned lane = info_of(known, rows->list[i].series)->lane;
+	for (size_t i = 0; i < span->count; i++) {
+		const unsigned lane = info_of(span->known, span->rows[i].series)->lane;
 		if (lane)
-			sorted[at[lane]++] = rows->list[i];
+			sorted[at[lane]++] = span->rows[i];
 	}
-	rows->count = (uint32_t)at[lanes];
-	free(rows->list);
-	rows->list = sorted;
+	span->count = (uint32_t)at[span->lanes];
+	free(span->rows);
+	span->rows = sorted;
 	return 0;
 }
 
-static void rows_done(struct rows *rows)
+/* ---- a span ---- */
+
+int span_begin(struct span **ret_span, struct db *db, int64_t from, int64_t to, struct err *err)
 {
-	free(rows->list);
-	free(rows->ends);
+	AUTO(span_free) struct span *span = calloc(1, sizeof(*span));
+	if (!span)
+		return err_nomem(err);
+	span->from = from;
+	span->to = to;
+	STMT(q, db, &span_sql, Q_CELLS);
+	stmt_int(q, "$from", from);
+	stmt_int(q, "$to", to);
+	if (rows_take(span, q, err))
+		return -1;
+	*ret_span = TAKE(span);
+	return 0;
+}
+
+int span_finish(struct span *span, const struct series_known *known, struct err *err)
+{
+	span->known = known;
+	span->lanes = (unsigned)map_count(known->lanes);
+	return rows_by_lane(span, err);
 }
 
 void span_free(struct span *span)
 {
 	if (!span)
 		return;
-	rows_done(&span->cells);
-	rows_done(&span->buckets);
+	free(span->rows);
+	free(span->ends);
 	free(span);
+}
+
+bool span_covers(const struct span *span, int64_t from, int64_t to)
+{
+	return span && span->from <= from && to <= span->to;
+}
+
+uint64_t span_rows(const struct span *span)
+{
+	return span->count;
+}
+
+/* ---- lanes ---- */
+
+/* A lane's rows of a time. */
+struct lane_rows {
+	const struct span_row *at, *end;
+	unsigned lane; /* number */
+};
+
+static struct lane_rows rows_of(const struct span *span, const struct cells_lane *lane, int64_t from,
+				int64_t to)
+{
+	const unsigned number = lane_number(span->known, lane->rollout, lane->class);
+	if (!number || number > span->lanes)
+		return (struct lane_rows){0};
+	struct lane_rows rows = {span->rows + (number > 1 ? span->ends[number - 1] : 0),
+				 span->rows + span->ends[number], number};
+	while (rows.at < rows.end && rows.at->at < from)
+		rows.at++;
+	while (rows.at < rows.end && rows.end[-1].at >= to)
+		rows.end--;
+	return rows;
+}
+
+static bool is_kind(const struct series_info *info, const struct cells_lane *lane)
+{
+	return !strcmp(info->kind, lane->kind) || (lane->other && !strcmp(info->kind, lane->other));
+}
+
+static struct cells_row row_of(const struct series_info *info, int64_t at, int64_t n)
+{
+	return (struct cells_row){.at = at, .stage = info->stage, .arm = info->arm,
+				  .kind = info->kind, .metric = info->metric,
+				  .cell = {.at = at, .n = n}};
+}
+
+int span_lane(const struct span *span, const struct cells_lane *lane, int64_t from, int64_t to,
+	      int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
+	      struct err *err)
+{
+	for (struct lane_rows rows = rows_of(span, lane, from, to); rows.at < rows.end; rows.at++) {
+		const struct series_info *info = info_of(span->known, rows.at->series);
+		struct cells_row row = row_of(info, rows.at->at, rows.at->n);
+		row.cell.k = rows.at->k;
+		if (is_kind(info, lane) && fn(arg, &row, err))
+			return -1;
+	}
+	return 0;
 }
 
 /* ---- histograms ---- */
 
-/* Most buckets of a time are of other kinds, and of histograms that nobody decides by: the few that are
- * wanted are found one by one instead, of those who told something. */
-struct hunt {
-	const char *kind, *metrics[SPAN_HISTS]; /* of names; NULL: no series has it */
-	uint64_t *told;				/* at one time, of each lane by number: its arms */
+/* Who told something at one time: a histogram never comes without its unit's cell. */
+struct told {
+	const char *kind, *metric; /* of names; NULL: no series has it */
+	int64_t at;
+	uint64_t arms;
 };
 
 /* A stage's arm as a bit; all of many stages share one, and are asked for in vain. */
@@ -252,171 +343,54 @@ static uint64_t arm_bit(const struct series_info *info)
 	return UINT64_C(1) << (stage * 3 + (unsigned)info->arm);
 }
 
-static bool is_hunted(const struct hunt *h, const struct series_info *info)
+/* The rows of the first time there is. */
+static void next_told(const struct span *span, struct lane_rows *rows, struct told *told)
 {
-	if (!info->lane || info->kind != h->kind || !(h->told[info->lane] & arm_bit(info)))
-		return false;
-	for (unsigned i = 0; i < SPAN_HISTS; i++)
-		if (info->metric == h->metrics[i])
-			return true;
-	return false;
-}
-
-/* Who told something of kind at the time of row i: a histogram never comes without its unit's cell.
- * Returns the first row of a later time. */
-static size_t hunt_told(struct hunt *h, const struct span *span, size_t i, bool *ret_any)
-{
-	const int64_t at = span->cells.list[i].at;
-	*ret_any = false;
-	for (; i < span->cells.count && span->cells.list[i].at == at; i++) {
-		const struct series_info *info = info_of(span->known, span->cells.list[i].series);
-		if (info->kind != h->kind || !info->lane)
-			continue;
-		h->told[info->lane] |= arm_bit(info);
-		*ret_any = true;
+	told->at = rows->at->at;
+	told->arms = 0;
+	for (; rows->at < rows->end && rows->at->at == told->at; rows->at++) {
+		const struct series_info *info = info_of(span->known, rows->at->series);
+		if (info->kind == told->kind)
+			told->arms |= arm_bit(info);
 	}
-	return i;
 }
 
-static int read_bucket(struct span *span, struct db *db, int64_t at, int64_t series,
-		       struct err *err)
+static int read_buckets(const struct series_info *info, struct db *db, int64_t at, int64_t series,
+			int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
+			struct err *err)
 {
+	int got;
 	STMT(q, db, &span_sql, Q_BUCKETS);
 	stmt_int(q, "$at", at);
 	stmt_int(q, "$series", series);
-	return rows_take(&span->buckets, q, err);
-}
-
-static int read_time(const struct hunt *h, struct span *span, struct db *db, int64_t at,
-		     struct err *err)
-{
-	for (int64_t id = 1; id <= span->known->last; id++)
-		if (is_hunted(h, &span->known->list[id]) && read_bucket(span, db, at, id, err))
-			return -1;
-	return 0;
-}
-
-static int read_buckets(struct span *span, struct db *db, struct err *err)
-{
-	const size_t told = ((size_t)span->lanes + 1) * sizeof(uint64_t);
-	AUTO_FREE uint64_t *flags = malloc(told);
-	struct hunt h = {map_gets(span->known->names, span->order.kind), {NULL}, flags};
-	for (unsigned i = 0; i < SPAN_HISTS && span->order.hists[i]; i++)
-		h.metrics[i] = map_gets(span->known->names, span->order.hists[i]);
-	if (!flags)
-		return err_nomem(err);
-	for (size_t i = 0, next; i < span->cells.count && h.kind; i = next) {
-		bool any;
-		memset(flags, 0, told);
-		next = hunt_told(&h, span, i, &any);
-		if (any && read_time(&h, span, db, span->cells.list[i].at, err))
-			return -1;
-	}
-	return 0;
-}
-
-/* In one transaction, or each of many small queries would lock the database anew. */
-static int read_all_buckets(struct span *span, struct db *db, struct err *err)
-{
-	if (db_begin(db, err))
-		return -1;
-	const int bad = read_buckets(span, db, err);
-	db_rollback(db);
-	return bad;
-}
-
-/* ---- a span ---- */
-
-int span_begin(struct span **ret_span, struct db *db, const struct span_order *order,
-	       struct err *err)
-{
-	AUTO(span_free) struct span *span = calloc(1, sizeof(*span));
-	if (!span)
-		return err_nomem(err);
-	span->order = *order;
-	STMT(q, db, &span_sql, Q_CELLS);
-	stmt_int(q, "$from", order->from);
-	stmt_int(q, "$to", order->to);
-	if (rows_take(&span->cells, q, err))
-		return -1;
-	*ret_span = TAKE(span);
-	return 0;
-}
-
-int span_finish(struct span *span, const struct series_known *known, struct db *db,
-		struct err *err)
-{
-	span->known = known;
-	span->lanes = (unsigned)map_count(known->lanes);
-	if (span->order.hists[0] && read_all_buckets(span, db, err))
-		return -1;
-	return rows_by_lane(&span->cells, known, span->lanes, err) ||
-			       rows_by_lane(&span->buckets, known, span->lanes, err)
-		       ? -1
-		       : 0;
-}
-
-bool span_covers(const struct span *span, int64_t from, int64_t to)
-{
-	return span && span->order.from <= from && to <= span->order.to;
-}
-
-uint64_t span_rows(const struct span *span)
-{
-	return (uint64_t)span->cells.count + span->buckets.count;
-}
-
-/* ---- lanes ---- */
-
-static bool is_kind(const struct series_info *info, const struct cells_lane *lane)
-{
-	return !strcmp(info->kind, lane->kind) || (lane->other && !strcmp(info->kind, lane->other));
-}
-
-/* The lane's rows of a time; metric NULL: of all. */
-struct wanted {
-	const struct cells_lane *lane;
-	const char *metric;
-	int64_t from, to;
-};
-
-static int each(const struct span *span, const struct rows *rows, const struct wanted *wanted,
-		int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
-		struct err *err)
-{
-	const unsigned lane = lane_number(span->known, wanted->lane->rollout, wanted->lane->class);
-	if (!lane || lane > span->lanes)
-		return 0;
-	for (size_t i = lane > 1 ? rows->ends[lane - 1] : 0; i < rows->ends[lane]; i++) {
-		const struct span_row *r = &rows->list[i];
-		const struct series_info *info = info_of(span->known, r->series);
-		if (r->at < wanted->from || r->at >= wanted->to || !is_kind(info, wanted->lane) ||
-		    (wanted->metric && strcmp(info->metric, wanted->metric) != 0))
-			continue;
-		const struct cells_row row = {.at = r->at, .stage = info->stage, .arm = info->arm,
-					      .kind = info->kind, .metric = info->metric,
-					      .bucket = wanted->metric ? (unsigned)r->x : 0,
-					      .cell = {.at = r->at, .n = r->n,
-						       .k = wanted->metric ? 0 : r->x}};
+	while ((got = stmt_step(q, err)) > 0) {
+		struct cells_row row = row_of(info, at, stmt_col_int(q, 0));
+		row.bucket = (unsigned)stmt_col_int(q, 1);
 		if (fn(arg, &row, err))
 			return -1;
 	}
-	return 0;
+	return got;
 }
 
-int span_lane(const struct span *span, const struct cells_lane *lane, int64_t from, int64_t to,
-	      int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
-	      struct err *err)
-{
-	const struct wanted wanted = {lane, NULL, from, to};
-	return each(span, &span->cells, &wanted, fn, arg, err);
-}
-
-int span_lane_buckets(const struct span *span, const struct cells_lane *lane, const char *metric,
-		      int64_t from, int64_t to,
+int span_lane_buckets(const struct span *span, struct db *db, const struct cells_lane *lane,
+		      const char *metric, int64_t from, int64_t to,
 		      int (*fn)(void *arg, const struct cells_row *row, struct err *err), void *arg,
 		      struct err *err)
 {
-	const struct wanted wanted = {lane, metric, from, to};
-	return each(span, &span->buckets, &wanted, fn, arg, err);
+	const struct series_known *known = span->known;
+	struct told told = {map_gets(known->names, lane->kind), map_gets(known->names, metric), 0, 0};
+	struct lane_rows rows = rows_of(span, lane, from, to);
+	if (!told.kind || !told.metric)
+		return 0;
+	while (rows.at < rows.end) {
+		next_told(span, &rows, &told);
+		for (int64_t id = told.arms ? known->heads[rows.lane] : 0; id; id = known->list[id].next) {
+			const struct series_info *info = &known->list[id];
+			if (info->kind == told.kind && info->metric == told.metric &&
+			    (told.arms & arm_bit(info)) &&
+			    read_buckets(info, db, told.at, id, fn, arg, err))
+				return -1;
+		}
+	}
+	return 0;
 }

@@ -28,6 +28,7 @@
 #define GRACE_S 600 /* of reports, and of slots */
 #define FIRST 4	    /* windows before those that are measured: the daemon closes nothing for a while */
 #define LEAD_S 60   /* own seconds before a close, when watching begins */
+#define PAUSE_MS 10  /* between two rounds of polls: what is measured is so much too long at the most */
 #define UNITS 15    /* device-windows of an arm */
 #define UNITS_BAD 150
 #define ENTERED 5 /* candidates of a slot; of control four times as many, as stage 1 has them */
@@ -337,7 +338,7 @@ static double watch_close(CURL *curl, struct lane_seen *lanes, double close_ms)
 			lanes[i].ms = after - close_ms;
 			left--;
 		}
-		clock_sleep_ms(1); /* or polling would take the core that the decisions need */
+		clock_sleep_ms(PAUSE_MS); /* or polling would take the cores that the decisions need */
 		if (now_ms() > close_ms + 30000) {
 			fprintf(stderr, "bench_tick: %d lanes did not change\n", left);
 			exit(1);
