@@ -25,8 +25,11 @@ struct renewal {
 
 struct batch {
 	struct renewal *list;
-	unsigned count;
-	atomic_uint next; /* not yet taken by any thread */
+	pthread_mutex_t lock; /* guards what follows, up to the threads */
+	pthread_cond_t more;
+	unsigned count; /* read so far; the ledger's thread alone changes it */
+	unsigned next;	/* not yet taken by any thread */
+	bool all;	/* no more will be read */
 	pthread_t thread[THREADS];
 	unsigned started;
 };
@@ -52,13 +55,22 @@ static int sign_all(struct renewal *r)
 	return making_snapshot(m, &meta, NULL);
 }
 
-/* The next one that nobody has taken; false: all are. */
+/* The next one that nobody has taken; NULL: all are. */
+static struct renewal *take_next(struct batch *b)
+{
+	pthread_mutex_lock(&b->lock);
+	while (b->next == b->count && !b->all)
+		pthread_cond_wait(&b->more, &b->lock);
+	struct renewal *r = b->next < b->count ? &b->list[b->next++] : NULL;
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
 static bool sign_one(struct batch *b)
 {
-	const unsigned i = atomic_fetch_add(&b->next, 1);
-	if (i >= b->count)
+	struct renewal *r = take_next(b);
+	if (!r)
 		return false;
-	struct renewal *r = &b->list[i];
 	r->m.err = &r->err;
 	if (r->renewable)
 		r->bad = all_due(&r->m) ? sign_all(r) : making_timestamp(&r->m, &r->snapshot);
@@ -73,13 +85,13 @@ static void *sign_all_of(void *arg)
 	return NULL;
 }
 
-/* A thread that cannot be started is not needed: the others do its work. */
-static void threads_start(struct batch *b)
+/* One more for every FEW that were read.  A thread that cannot be started is not needed: the others do its
+ * work. */
+static void thread_start(struct batch *b, long cores)
 {
-	const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	while (b->started < THREADS && (long)b->started + 1 < cores &&
-	       (b->started + 1) * FEW < b->count &&
-	       !pthread_create(&b->thread[b->started], NULL, sign_all_of, b))
+	if (b->started < THREADS && (long)b->started + 1 < cores &&
+	    (b->started + 1) * FEW < b->count &&
+	    !pthread_create(&b->thread[b->started], NULL, sign_all_of, b))
 		b->started++;
 }
 
@@ -97,6 +109,24 @@ static void await(struct batch *b, struct renewal *r)
 			threads_join(b);
 }
 
+/* What was read is for everyone; none: that was all. */
+static void offer(struct batch *b, unsigned more)
+{
+	pthread_mutex_lock(&b->lock);
+	b->count += more;
+	b->all = !more;
+	pthread_cond_broadcast(&b->more);
+	pthread_mutex_unlock(&b->lock);
+}
+
+static int batch_init(struct batch *b, int64_t limit, struct err *err)
+{
+	b->list = calloc((size_t)limit, sizeof(*b->list));
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_cond_init(&b->more, NULL);
+	return b->list ? 0 : err_nomem(err);
+}
+
 /* ---- rows before and after ---- */
 
 static void renewal_done(struct renewal *r)
@@ -109,10 +139,13 @@ static void renewal_done(struct renewal *r)
 
 static void batch_done(struct batch *b)
 {
+	offer(b, 0);
 	threads_join(b);
 	for (unsigned i = 0; i < b->count; i++)
 		renewal_done(&b->list[i]);
 	free(b->list);
+	pthread_cond_destroy(&b->more);
+	pthread_mutex_destroy(&b->lock);
 }
 #define AUTO_BATCH __attribute__((cleanup(batch_done)))
 
@@ -134,14 +167,11 @@ static bool renewable(const struct making *m)
 }
 
 /* One due row. */
-static int take(struct batch *b, struct publisher *p, struct db *db, struct stmt *due,
-		struct err *err)
+static int take(struct renewal *r, struct publisher *p, struct db *db, struct stmt *due, struct err *err)
 {
-	struct renewal *r = &b->list[b->count];
 	buf_init(&r->targets, DOC_MAX);
 	if (making_begin_due(&r->m, p, db, due, err))
 		return -1;
-	b->count++;
 	struct repo *repo = &r->m.repo;
 	r->renewable = renewable(&r->m);
 	r->channel = repo->channel ? strdup(repo->channel) : NULL;
@@ -153,16 +183,28 @@ static int take(struct batch *b, struct publisher *p, struct db *db, struct stmt
 	return r->renewable ? read_parts(r) : 0;
 }
 
+/* Others sign what was read, meanwhile: a signature costs more than its rows. */
 static int read_due(struct batch *b, struct publisher *p, struct db *db, int64_t limit,
-		    struct err *err)
+		    int64_t *ret_publication, struct err *err)
 {
 	int got;
+	const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	const int64_t now = clock_s(p->clock);
 	STMT(q, db, &publish_sql, PQ_REPO_DUE);
-	stmt_int(q, "$now", clock_s(p->clock));
+	stmt_int(q, "$now", now);
 	stmt_int(q, "$limit", limit);
-	while ((got = stmt_step(q, err)) > 0)
-		if (take(b, p, db, q, err))
+	while ((got = stmt_step(q, err)) > 0) {
+		if (!b->count && (publisher_may_sign(p, now, err) ||
+				  publish_remember(p, db, now, ret_publication, err)))
 			return -1;
+		if (take(&b->list[b->count], p, db, q, err)) {
+			renewal_done(&b->list[b->count]);
+			return -1;
+		}
+		offer(b, 1);
+		thread_start(b, cores);
+	}
+	offer(b, 0);
 	return got;
 }
 
@@ -184,21 +226,14 @@ static int store(struct renewal *r, struct err *err)
 int publish_due(struct publisher *p, struct db *db, int64_t limit, int64_t *ret_signed,
 		struct err *err)
 {
-	int64_t publication;
-	const int64_t now = clock_s(p->clock);
+	int64_t publication = 0;
 	*ret_signed = 0;
 	if (p->restored)
 		return 0;
 	publisher_note(p);
-	AUTO_BATCH struct batch b = {.list = calloc((size_t)limit, sizeof(struct renewal))};
-	if (!b.list)
-		return err_nomem(err);
-	if (read_due(&b, p, db, limit, err))
+	AUTO_BATCH struct batch b = {0};
+	if (batch_init(&b, limit, err) || read_due(&b, p, db, limit, &publication, err))
 		return -1;
-	if (b.count && (publisher_may_sign(p, now, err) ||
-			publish_remember(p, db, now, &publication, err)))
-		return -1;
-	threads_start(&b);
 	for (unsigned i = 0; i < b.count; i++) {
 		await(&b, &b.list[i]);
 		b.list[i].m.change->publication = publication;
