@@ -85,10 +85,10 @@ static int settle_rollout(struct db *db, const char *id, struct err *err)
 
 static int leave(struct db *db, const struct act *act, struct lane *lane, struct err *err)
 {
-	if (act_publish(db, act, lane, err) || settle_rollout(db, lane->rollout, err))
-		return -1;
-	cells_lane_end(act->cells, lane->rollout, lane->class); /* last: it is not taken back */
-	return 0;
+	return act_publish(db, act, lane, err) || settle_rollout(db, lane->rollout, err) ||
+			       cells_lane_end(act->cells, db, lane->rollout, lane->class, err)
+		       ? -1
+		       : 0;
 }
 
 /* ---- groups ---- */

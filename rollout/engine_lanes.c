@@ -98,10 +98,11 @@ static int close_marks(struct db *db, void *arg, struct err *err)
 	const struct closing *c = arg;
 	for (unsigned i = 0; i < c->engine->roll.count; i++) {
 		const struct lane *lane = &c->engine->roll.lanes[i];
-		if (c->moved[i] &&
-		    (lane_close(db, lane, err) ||
-		     cells_lane_set(c->engine->options.cells, lane->rollout, lane->class,
-				    lane->closed, err)))
+		bool active = false; /* somebody may have ended it since it was read */
+		if (c->moved[i] && lane_close(db, lane, &active, err))
+			return -1;
+		if (active && cells_lane_set(c->engine->options.cells, lane->rollout, lane->class,
+					     lane->closed, err))
 			return -1;
 	}
 	return 0;

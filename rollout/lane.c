@@ -86,7 +86,7 @@ static const char *const sql[Q_COUNT] = {
 	[Q_LANE_CLOSE] =
 		"UPDATE lanes SET closed_slot = $slot, closed_window = $window,"
 		" closed_summary = $summary, closed_missing = $missing"
-		" WHERE rollout = $rollout AND class = $class",
+		" WHERE rollout = $rollout AND class = $class AND state IN ('running', 'holding')",
 };
 /* clang-format on */
 const struct sql_set lane_sql = {"lane", sql, Q_COUNT};
@@ -476,11 +476,15 @@ int lane_update(struct db *db, struct lane *lane, struct err *err)
 	return count_change(db, err);
 }
 
-int lane_close(struct db *db, const struct lane *lane, struct err *err)
+int lane_close(struct db *db, const struct lane *lane, bool *ret_active, struct err *err)
 {
+	int64_t changed;
 	STMT(q, db, &lane_sql, Q_LANE_CLOSE);
 	stmt_text(q, "$rollout", lane->rollout);
 	stmt_text(q, "$class", lane->class);
 	bind_closed(q, lane);
-	return stmt_run(q, err);
+	if (stmt_changes(q, &changed, err))
+		return -1;
+	*ret_active = changed;
+	return 0;
 }

@@ -102,8 +102,9 @@ int lane_last(struct db *db, const char *channel, const char *class, const char 
 /* Write state, stage, since, reason if the row still has lane's version; lane->version rises.
  * ERR_CONFLICT when somebody was faster. */
 int lane_update(struct db *db, struct lane *lane, struct err *err) CHECKED;
-/* Write the watermarks; they are not part of what operators race for, and no change of the lane. */
-int lane_close(struct db *db, const struct lane *lane, struct err *err) CHECKED;
+/* Write the watermarks, unless the lane is over by now (*ret_active); they are not part of what operators race
+ * for, and no change of the lane. */
+int lane_close(struct db *db, const struct lane *lane, bool *ret_active, struct err *err) CHECKED;
 
 json_t *clockwork_json(const struct clockwork *clock) CHECKED;
 

@@ -438,16 +438,18 @@ static int handle(struct db *db, void *arg, struct err *err)
 	bool *handled = arena_array(arena, count + 1, sizeof(*handled));
 	if (!handled)
 		return err_nomem(err);
+	h->done = 0;
 	for (unsigned i = 0; i < count; i++) {
 		handled[i] = named(h, &lanes[i]);
-		if (handled[i] && !went_along(lanes, handled, i, h->hand) &&
-		    handle_lane(db, h, &lanes[i], err))
-			return -1;
 		h->done += handled[i];
 	}
 	if (h->classes && h->done < json_array_size(h->classes))
 		return err_set(err, ERR_INVALID, "classes: not all of them are lanes of rollout %s",
 			       h->rq->params[0]);
+	for (unsigned i = 0; i < count; i++)
+		if (handled[i] && !went_along(lanes, handled, i, h->hand) &&
+		    handle_lane(db, h, &lanes[i], err))
+			return -1;
 	return h->done ? 0
 		       : err_set(err, ERR_CONFLICT,
 				 "no lane of rollout %s is in a state for this; look at its status",

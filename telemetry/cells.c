@@ -129,11 +129,28 @@ int cells_lane_set(struct cells *cells, const char *rollout, const char *class,
 	return 0;
 }
 
-void cells_lane_end(struct cells *cells, const char *rollout, const char *class)
-{
+struct ending {
+	struct cells *cells;
+	size_t len;
 	char key[LANE_KEY_ROOM];
-	size_t len = lane_key(key, sizeof(key), rollout, class);
-	map_remove(cells->lanes, key, len);
+};
+
+static void end_lane(void *arg)
+{
+	struct ending *e = arg;
+	map_remove(e->cells->lanes, e->key, e->len);
+	free(e);
+}
+
+int cells_lane_end(struct cells *cells, struct db *db, const char *rollout, const char *class,
+		   struct err *err)
+{
+	struct ending *e = malloc(sizeof(*e));
+	if (!e)
+		return err_nomem(err);
+	e->cells = cells;
+	e->len = lane_key(e->key, sizeof(e->key), rollout, class);
+	return db_after_commit(db, end_lane, free, e, err);
 }
 
 static const struct lane *lane_find(const struct cells *cells, const char *rollout,

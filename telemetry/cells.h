@@ -57,11 +57,14 @@ DEFINE_AUTO(struct cells, cells_free)
 enum cells_mark { CELLS_SLOT, CELLS_WINDOW, CELLS_SUMMARY, CELLS_MISSING, CELLS_MARKS };
 enum cells_mark cells_mark_of(enum report_kind kind);
 
-/* Inside a ledger function: the lane takes reports (until cells_lane_end()), and what lies before
+/* Inside a ledger function: the lane takes reports (until it ends), and what lies before
  * closed[mark] is closed.  Watermarks only rise.  Reports of other rollouts are dropped. */
 int cells_lane_set(struct cells *cells, const char *rollout, const char *class,
 		   const int64_t closed[static CELLS_MARKS], struct err *err) CHECKED;
-void cells_lane_end(struct cells *cells, const char *rollout, const char *class);
+/* Inside a ledger function of db: the lane takes no more reports once that is durable; an operation that is
+ * undone has ended nothing. */
+int cells_lane_end(struct cells *cells, struct db *db, const char *rollout, const char *class,
+		   struct err *err) CHECKED;
 
 /* Inside a ledger function: add reports to what flush will write; sums of the same cell are merged.
  * ret_known: whether any entry counted (its lane, class and variant are known). */

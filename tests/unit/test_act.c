@@ -645,9 +645,86 @@ START_TEST(test_act_every_call_of_superseding_fails_once)
 }
 END_TEST
 
+/* ---- what is undone ---- */
+
+/* Whether a report of the lane counts. */
+static int enter(struct db *db, void *arg, struct err *err)
+{
+	struct scene *s = arg;
+	struct report r = {.kind = REPORT_ENTER, .channel = "stable", .class = s->class,
+			   .os_major = 15, .runtime = "", .at = clock_s(&s->house.clock),
+			   .entry_len = 1};
+	bool known;
+	r.entries[0] = (struct report_entry){.model = "assistant", .variant = "", .rollout = s->rollout,
+					     .stage = 1, .arm = REPORT_ARM_CANDIDATE, .entered = r.at,
+					     .via = "", .load_ms = -1, .ttft_ms = -1, .probe_pm = -1};
+	if (cells_add(s->house.cells, db, &r, &known, err))
+		return -1;
+	s->count = known;
+	return 0;
+}
+
+static int gate_and_fail(struct db *db, void *arg, struct err *err)
+{
+	return gate(db, arg, err) ? -1 : err_set(err, ERR_INVALID, "on second thoughts");
+}
+
+/* An operation that ends a lane and then fails has not ended it, neither in rows nor for its reports. */
+START_TEST(test_act_what_is_undone_has_ended_nothing)
+{
+	struct scene s;
+	open_scene(&s);
+	must(&s, start);
+	at(&s, "r1", "mid");
+	must(&s, enter);
+	ck_assert_uint_eq(s.count, 1);
+	refused(&s, gate_and_fail, ERR_INVALID, "on second thoughts");
+	check_lane(&s, "r1", "mid", LANE_RUNNING, "");
+	must(&s, enter);
+	ck_assert_uint_eq(s.count, 1);
+	must(&s, gate);
+	must(&s, enter);
+	ck_assert_uint_eq(s.count, 0);
+	close_scene(&s);
+}
+END_TEST
+
+static int close_lane(struct db *db, void *arg, struct err *err)
+{
+	struct scene *s = arg;
+	struct lane lane;
+	bool active;
+	AUTO(arena_free) struct arena *arena = arena_new(ARENA);
+	if (lane_get(db, s->rollout, s->class, arena, &lane, err))
+		return -1;
+	lane.closed[CELLS_SLOT]++;
+	if (lane_close(db, &lane, &active, err))
+		return -1;
+	s->count = active;
+	return 0;
+}
+
+/* Who read the lane while it was active learns that it is not. */
+START_TEST(test_act_lanes_that_are_over_close_no_more)
+{
+	struct scene s;
+	open_scene(&s);
+	must(&s, start);
+	at(&s, "r1", "mid");
+	must(&s, close_lane);
+	ck_assert_uint_eq(s.count, 1);
+	must(&s, gate);
+	must(&s, close_lane);
+	ck_assert_uint_eq(s.count, 0);
+	close_scene(&s);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
+		test_act_what_is_undone_has_ended_nothing,
+		test_act_lanes_that_are_over_close_no_more,
 		test_act_a_busy_class_is_refused_with_a_remedy,
 		test_act_supersede_replaces_the_named_lane_only,
 		test_act_supersede_wants_classes_by_name,
