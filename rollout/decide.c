@@ -180,6 +180,12 @@ static bool guards_pass(const struct evidence *e, const struct circumstances *c,
 static bool all_calm(const struct evidence *e, const struct circumstances *c, struct decision *d,
 		     char out[static 200])
 {
+	struct evidence_stage s;
+	evidence_stage(e, c->lane->stage, &s);
+	if (s.srm_log_e >= CALM_LOG_E) {
+		snprintf(out, 200, "the sample ratio is suspicious (log E %.1f)", s.srm_log_e);
+		return false;
+	}
 	for (unsigned i = 0; i < policy_gate_count; i++) {
 		const double log_e = evidence_log_e(e, i, !c->authentic);
 		if (log_e < CALM_LOG_E || !c->policy->gates[i].weight)

@@ -85,7 +85,7 @@ static void start_guard(struct evidence *e, unsigned i, const json_t *baseline)
 	}
 }
 
-void evidence_freeze(struct evidence *e, enum policy_hist hist)
+void evidence_freeze(struct evidence *e, enum policy_hist hist, int64_t at)
 {
 	const struct policy_hist_info *info = &policy_hists[hist];
 	e->frozen[hist] = true;
@@ -96,6 +96,7 @@ void evidence_freeze(struct evidence *e, enum policy_hist hist)
 	if (hist == HIST_TTFT && !e->edge_known) {
 		e->edge = gate_edge(e->before[hist], info->len, TAIL_SHARE);
 		e->edge_known = true;
+		e->edge_at = at;
 	}
 }
 
@@ -118,6 +119,7 @@ static void start_edge(struct evidence *e, const json_t *baseline)
 		return;
 	e->edge = gate_edge(days, info->len, TAIL_SHARE);
 	e->edge_known = true;
+	e->edge_at = INT64_MIN;
 }
 
 /* Windows used of all the windows of the device-days before. */
@@ -245,9 +247,8 @@ double evidence_guard_log_e(const struct evidence *e, unsigned guard, unsigned s
 
 bool evidence_guard_silent(const struct evidence *e, unsigned guard, unsigned stage)
 {
-	const struct promote *p = &e->guards[guard];
 	const struct evidence_stage *seen = &e->stages[stage - 1].seen;
-	return policy_guards[guard].source == GUARD_P95 && p->total.n_c <= 0 && p->total.n_t <= 0 &&
+	return policy_guards[guard].source == GUARD_P95 && e->guards[guard].told <= 0 &&
 	       seen->summaries[0] + seen->summaries[1] >= EVIDENCE_BURN_IN;
 }
 

@@ -65,7 +65,7 @@ static void burn_in(struct evidence *e, enum policy_hist hist, const struct stra
 	for (unsigned b = 0; b < policy_hists[hist].len; b++)
 		e->before[hist][b] += s->hist[hist][EVIDENCE_CONTROL][b];
 	if (gate_tail(e->before[hist], policy_hists[hist].len, 0) >= EVIDENCE_BURN_IN)
-		evidence_freeze(e, hist);
+		evidence_freeze(e, hist, s->at);
 }
 
 static void feed_views(struct evidence *e, unsigned gate, const struct stratum *s)
@@ -116,13 +116,14 @@ static void feed_guard(struct evidence *e, struct promote *p, unsigned stage,
 		both &= both_arms(&p->pending[stage][i], &raw[i], &n[i]);
 	for (unsigned m = 0; both && m < e->policy.stage_count; m++)
 		gate_bet_indicator(&p->bets[m], mu, &n[m ? 1 : 0]);
+	if (both) /* control's part is of all margins the same; a bet never knows its own */
+		gate_mean_add(&p->mean, n[0].n_c, n[0].k_c, n[0].k_c);
 }
 
 static void note_guard(struct promote *p, const struct gate_counts *n)
 {
 	add_total(&p->total, n);
 	gate_sequence_add(&p->sequence, n);
-	gate_mean_add(&p->mean, n->n_c, n->k_c, n->k_c);
 }
 
 static void feed_plain_guard(struct evidence *e, unsigned guard, unsigned stage,
@@ -133,11 +134,22 @@ static void feed_plain_guard(struct evidence *e, unsigned guard, unsigned stage,
 	note_guard(p, n);
 }
 
+/* Whether the edge was known when summaries of that time closed.  Later marks may be fed first, in a replay
+ * all of them: what counts must not depend on that. */
+static bool edge_known_by(const struct evidence *e, int64_t at)
+{
+	const struct clockwork *k = &e->clock;
+	const int64_t windows_closed = at + REPORT_SLOT_S + k->windows * k->window_s;
+	return e->edge_known && e->edge_at <= windows_closed;
+}
+
 static void feed_p95_guard(struct evidence *e, unsigned guard, unsigned stage,
 			   const struct stratum *s)
 {
 	struct promote *p = &e->guards[guard];
-	if (!e->edge_known)
+	for (unsigned a = 0; a < ARMS; a++)
+		p->told += gate_tail(s->hist[HIST_TTFT][a], SKETCH_BUCKETS, 0);
+	if (!edge_known_by(e, s->at))
 		return;
 	const struct gate_counts shifted[GUARD_SHIFTS] = {
 		tail_counts(s, HIST_TTFT, e->edge, SHIFT_FIRST),
@@ -148,6 +160,12 @@ static void feed_p95_guard(struct evidence *e, unsigned guard, unsigned stage,
 }
 
 /* ---- by mark ---- */
+
+/* Who resumes a lane has seen its sample ratio: it is judged by those who enter from then on. */
+static bool counts_for_ratio(const struct evidence *e, unsigned stage, int64_t at)
+{
+	return stage + 1 != e->stage || at + REPORT_SLOT_S > e->since;
+}
 
 static void feed_outcomes(struct evidence *e, unsigned stage, const struct stratum *s)
 {
@@ -162,7 +180,7 @@ static void feed_outcomes(struct evidence *e, unsigned stage, const struct strat
 	}
 	for (unsigned a = 0; a < ARMS; a++)
 		st->seen.entered[a] += s->entered[a];
-	if (s->entered[0] + s->entered[1])
+	if (s->entered[0] + s->entered[1] && counts_for_ratio(e, stage, s->at))
 		gate_srm_add(&st->srm, (double)(slice->enter_high - slice->enter_low),
 			     (double)s->entered[0],
 			     (double)(slice->control_high - slice->control_low),
@@ -244,6 +262,7 @@ int evidence_feed(struct evidence *e, enum cells_mark mark, int64_t at, struct s
 		return -1;
 	for (unsigned s = 0; s < e->policy.stage_count; s++)
 		if (strata[s].any) {
+			strata[s].at = at;
 			feeders[mark](e, s, &strata[s]);
 			memset(&strata[s], 0, sizeof(strata[s]));
 		}

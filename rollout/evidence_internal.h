@@ -29,6 +29,7 @@ struct promote {
 	struct gate_bet bets[POLICY_STAGES];
 	struct gate_sequence sequence;
 	struct gate_counts total;
+	double told; /* GUARD_P95: units with a histogram, compared or not */
 	struct gate_counts pending[POLICY_STAGES][GUARD_SHIFTS]; /* of the stage seen in */
 };
 struct stage_state {
@@ -39,6 +40,7 @@ struct stage_state {
 /* What one closed time of one stage adds up to. */
 struct stratum {
 	bool any;
+	int64_t at;
 	int64_t n[ARMS]; /* units: outcomes, windows or summaries */
 	int64_t entered[ARMS], arrived[ARMS];
 	int64_t gates[POLICY_GATES][ARMS], guards[GUARDS_MAX][ARMS]; /* units with the event */
@@ -59,11 +61,15 @@ struct evidence {
 	bool frozen[POLICY_HISTS];
 	unsigned edge; /* of the strict guard: bucket of control's p95 to the first token, once known */
 	bool edge_known;
+	int64_t edge_at; /* time of the windows that told it; INT64_MIN: usage did */
+	int64_t since;	 /* of the lane and its stage, as it was seen last */
+	unsigned stage;
 	struct silence silence;
 };
 
-/* before[hist] is enough: fix the edges of the gates that read it; and the guard's, if usage knew none. */
-void evidence_freeze(struct evidence *evidence, enum policy_hist hist);
+/* before[hist] is enough with windows of that time: fix the edges of the gates that read it; and the guard's,
+ * if usage knew none. */
+void evidence_freeze(struct evidence *evidence, enum policy_hist hist, int64_t at);
 /* One closed time: strata[s] of stage s + 1.  Those with any are cleared. */
 int evidence_feed(struct evidence *evidence, enum cells_mark mark, int64_t at,
 		  struct stratum *strata, struct err *err) CHECKED;

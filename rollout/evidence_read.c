@@ -176,10 +176,23 @@ static int update_mark(struct evidence *e, const struct evidence_source *source,
 	return bad;
 }
 
+/* Whether the lane's stage begins anew; what made it hold is forgotten then, as a replay would not see it. */
+static bool resumed(struct evidence *e, const struct lane *lane)
+{
+	if (lane->since == e->since && lane->stage == e->stage)
+		return false;
+	if (lane->stage && lane->stage <= e->policy.stage_count)
+		gate_srm_init(&e->stages[lane->stage - 1].srm);
+	silence_from(&e->silence, lane->since);
+	e->since = lane->since;
+	e->stage = lane->stage;
+	return true;
+}
+
 int evidence_update(struct evidence *e, const struct evidence_source *source,
 		    const struct lane *lane, bool *ret_news, struct err *err)
 {
-	*ret_news = false;
+	*ret_news = resumed(e, lane);
 	for (unsigned m = 0; m < CELLS_MARKS; m++) {
 		if (lane->closed[m] <= e->closed[m])
 			continue;

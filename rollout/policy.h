@@ -7,12 +7,13 @@
 
 #include "base/cc.h"
 #include "base/err.h"
+#include "telemetry/report.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define POLICY_STAGES 16
+#define POLICY_STAGES REPORT_STAGES
 #define POLICY_GATES 32
 
 /* Where a gate finds its units, see telemetry/cells.h.  Strict ones are one a device, exact; windows

@@ -10,7 +10,7 @@ void silence_init(struct silence *s, int64_t since, int64_t window_s, int64_t wi
 {
 	const int64_t origin = since - since % window_s;
 	*s = (struct silence){.window_s = window_s, .windows = windows, .used = used,
-			      .origin = origin, .next = origin};
+			      .origin = origin, .next = origin, .from = origin};
 }
 
 void silence_done(struct silence *s)
@@ -51,10 +51,16 @@ static double predicted(const struct silence *s, int64_t window)
 	return (double)(entered < loaded ? entered : loaded) * s->used;
 }
 
+void silence_from(struct silence *s, int64_t since)
+{
+	s->from = since;
+	s->silent = 0;
+}
+
 void silence_closed(struct silence *s, int64_t to, const struct outages *down)
 {
 	for (; s->next < to; s->next += s->window_s)
-		s->silent += predicted(s, s->next) >= LEAST &&
+		s->silent += s->next >= s->from && predicted(s, s->next) >= LEAST &&
 			     !outages_within(down, s->next, s->next + s->window_s);
 }
 

@@ -14,6 +14,7 @@ struct silence {
 	int64_t window_s, windows; /* length of one; how many a device reports */
 	double used;		   /* share of windows in which a device is used */
 	int64_t origin, next;	   /* next: start of the first window not yet judged */
+	int64_t from;		   /* windows that start before are not judged */
 	struct silence_window {	   /* devices, from origin */
 		int64_t entered, loaded;
 	} *devices;
@@ -29,6 +30,8 @@ void silence_done(struct silence *silence);
  * until its windows after entering are over. */
 int silence_devices(struct silence *silence, int64_t at, int64_t entered, int64_t loaded,
 		    struct err *err) CHECKED;
+/* Judge anew, by windows that start then or later. */
+void silence_from(struct silence *silence, int64_t since);
 /* Devices reported for the window; windows come in order. */
 void silence_reported(struct silence *silence, int64_t window);
 /* Windows that start before to are closed; those in which the daemon was down tell nothing. */
