@@ -67,15 +67,27 @@ struct upkeep {
 	struct days_walk walk; /* the engine's, a step on */
 };
 
+static int note_alive(struct db *db, void *arg, struct err *err)
+{
+	const struct engine *e = arg;
+	return outages_alive(db, clock_s(e->options.clock), err);
+}
+
+/* By itself: whoever cannot sign is alive. */
+static int live(struct engine *e, struct err *err)
+{
+	const int64_t now = clock_s(e->options.clock);
+	if (now - e->alive < ALIVE_EVERY_S)
+		return 0;
+	if (ledger_run(e->options.ledger, note_alive, e, err))
+		return -1;
+	e->alive = now;
+	return 0;
+}
+
 static int sign_due(struct db *db, void *arg, struct err *err)
 {
 	struct upkeep *u = arg;
-	const int64_t now = clock_s(u->engine->options.clock);
-	if (now - u->engine->alive >= ALIVE_EVERY_S) {
-		if (outages_alive(db, now, err))
-			return -1;
-		u->engine->alive = now;
-	}
 	return publish_due(u->engine->options.publisher, db, SIGN_AT_ONCE, &u->count, err);
 }
 
@@ -97,6 +109,8 @@ static int keep_house(struct engine *e, struct err *err)
 {
 	const int64_t now = clock_monotonic_ms();
 	struct upkeep u = {.engine = e};
+	if (live(e, err))
+		return -1;
 	if (now - e->signed_ms >= SIGN_EVERY_MS) {
 		e->signed_ms = now;
 		do {
@@ -190,12 +204,6 @@ static int open_lanes(struct db *db, void *arg, struct err *err)
 	return 0;
 }
 
-static int note_end(struct db *db, void *arg, struct err *err)
-{
-	const struct engine *e = arg;
-	return outages_alive(db, clock_s(e->options.clock), err);
-}
-
 static int look_back(struct db *db, void *arg, struct err *err)
 {
 	struct engine *e = arg;
@@ -271,7 +279,7 @@ void engine_free(struct engine *engine)
 	pthread_mutex_unlock(&engine->lock);
 	pthread_join(engine->thread, NULL);
 	struct err err;
-	if (ledger_run(engine->options.ledger, note_end, engine, &err))
+	if (ledger_run(engine->options.ledger, note_alive, engine, &err))
 		log_event(LOG_WARN, "engine.end_not_noted", F_ERR(&err)); /* the outage is a minute longer */
 	destroy(engine);
 }

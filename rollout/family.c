@@ -221,6 +221,18 @@ struct updating {
 	atomic_bool any;
 };
 
+/* In one transaction, or each of many small questions would lock the database anew; but one a lane, since
+ * nothing of the write-ahead log goes while a reader is in it. */
+static int learn(const struct member *m, const struct evidence_source *source, const struct lane *lane,
+		 bool *ret_news, struct err *err)
+{
+	if (db_begin(source->db, err))
+		return -1;
+	const int bad = evidence_update(m->evidence, source, lane, ret_news, err);
+	db_rollback(source->db);
+	return bad;
+}
+
 static int update_one(void *arg, unsigned item, unsigned worker, struct err *err)
 {
 	struct updating *u = arg;
@@ -230,7 +242,7 @@ static int update_one(void *arg, unsigned item, unsigned worker, struct err *err
 	bool news;
 	if (!m)
 		return 0;
-	if (evidence_update(m->evidence, &u->sources[worker], lane, &news, err))
+	if (learn(m, &u->sources[worker], lane, &news, err))
 		return err_in(err, "lane %s/%s", lane->rollout, lane->class);
 	if (news || gone != m->gone)
 		atomic_store(&u->any, true);
@@ -238,7 +250,12 @@ static int update_one(void *arg, unsigned item, unsigned worker, struct err *err
 	return 0;
 }
 
-/* Each reads in one transaction: of many small questions each would lock the database anew. */
+static void sources_end(const struct updating *u)
+{
+	for (unsigned i = 0; i < u->workers; i++)
+		free(u->sources[i].strata);
+}
+
 static int sources_begin(struct updating *u, unsigned workers, struct err *err)
 {
 	for (; u->workers < workers; u->workers++) {
@@ -247,20 +264,8 @@ static int sources_begin(struct updating *u, unsigned workers, struct err *err)
 		source->strata = calloc(u->family->policy.stage_count, sizeof(*source->strata));
 		if (!source->strata)
 			return err_nomem(err);
-		if (db_begin(source->db, err)) {
-			free(source->strata);
-			return -1;
-		}
 	}
 	return 0;
-}
-
-static void sources_end(const struct updating *u)
-{
-	for (unsigned i = 0; i < u->workers; i++) {
-		free(u->sources[i].strata);
-		db_rollback(u->sources[i].db);
-	}
 }
 
 int family_update(struct family *f, const struct family_news *news, bool *ret_any, struct err *err)

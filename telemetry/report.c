@@ -230,7 +230,7 @@ static int take_h(void *target, struct scan *s)
 static const struct scan_field entry_fields[] = {
 	{"model", SCAN_NAME, AT(model)},
 	{"rollout", SCAN_NAME, true, AT(rollout)},
-	{"stage", SCAN_INT, true, 1, 64, AT(stage)},
+	{"stage", SCAN_INT, true, 1, REPORT_STAGES, AT(stage)},
 	{"arm", SCAN_TEXT, true, .max = 16, AT(arm)},
 	{"entered", SCAN_INT, true, AT(entered)},
 	{"variant", SCAN_TEXT, true, .max = VARIANT_TEXT_MAX, AT(variant)},

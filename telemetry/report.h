@@ -34,6 +34,7 @@ enum report_kind {
 	REPORT_USAGE,
 	REPORT_KINDS
 };
+#define REPORT_STAGES 16 /* a rollout has no more: whoever tells of others would only make series */
 enum report_arm { REPORT_ARM_NONE, REPORT_ARM_CANDIDATE, REPORT_ARM_CONTROL };
 enum report_result {
 	REPORT_OK,

@@ -9,7 +9,7 @@
 
 #define LANE_NAME 160
 
-enum { Q_CELLS, Q_BUCKETS, Q_SERIES, Q_COUNT };
+enum { Q_CELLS, Q_BUCKETS, Q_SERIES, Q_LAST, Q_COUNT };
 
 /* clang-format off */
 static const char *const sql[Q_COUNT] = {
@@ -25,8 +25,9 @@ static const char *const sql[Q_COUNT] = {
 	[Q_SERIES] =
 		"SELECT s.id, s.rollout, CASE WHEN l.lead <> '' THEN l.lead ELSE l.class END, s.stage,"
 		" s.arm, s.kind, s.metric FROM series s CROSS JOIN lanes l"
-		" WHERE s.id > $after AND l.rollout = s.rollout AND l.class = s.class"
+		" WHERE s.id > $after AND s.id <= $last AND l.rollout = s.rollout AND l.class = s.class"
 		" AND l.state IN ('running', 'holding') ORDER BY s.id",
+	[Q_LAST] = "SELECT COALESCE(MAX(id), 0) FROM series",
 };
 /* clang-format on */
 const struct sql_set span_sql = {"span", sql, Q_COUNT};
@@ -46,7 +47,7 @@ struct series_known {
 	size_t room;
 	int64_t *heads; /* of each lane by number: its series known last */
 	uint32_t heads_room;
-	int64_t last;	    /* id that was read */
+	int64_t last;	    /* id up to which all were looked at, also those of no lane */
 	struct map *lanes; /* "rollout leader" -> number, as a pointer */
 	struct map *names; /* text -> its own copy */
 };
@@ -145,6 +146,8 @@ static int know_one(struct series_known *known, struct stmt *q, struct err *err)
 	const int64_t id = stmt_col_int(q, 0);
 	if (make_head(known) || make_room(known, id))
 		return err_nomem(err);
+	if (known->list[id].lane) /* of a try that failed later */
+		return 0;
 	const struct series_info info = {
 		.lane = lane_number_new(known, stmt_col_text(q, 1), stmt_col_text(q, 2)),
 		.stage = (unsigned)stmt_col_int(q, 3),
@@ -156,19 +159,41 @@ static int know_one(struct series_known *known, struct stmt *q, struct err *err)
 	known->list[id] = info;
 	known->list[id].next = known->heads[info.lane];
 	known->heads[info.lane] = id;
-	known->last = id;
 	return 0;
 }
 
-int series_known_update(struct series_known *known, struct db *db, struct err *err)
+static int last_series(struct db *db, int64_t *ret_last, struct err *err)
+{
+	STMT(q, db, &span_sql, Q_LAST);
+	const int got = stmt_step(q, err);
+	*ret_last = got > 0 ? stmt_col_int(q, 0) : 0;
+	return got < 0 ? -1 : 0;
+}
+
+static int know_up_to(struct series_known *known, struct db *db, int64_t last, struct err *err)
 {
 	int got;
 	STMT(q, db, &span_sql, Q_SERIES);
 	stmt_int(q, "$after", known->last);
+	stmt_int(q, "$last", last);
 	while ((got = stmt_step(q, err)) > 0)
 		if (know_one(known, q, err))
 			return -1;
 	return got;
+}
+
+/* A series of a lane comes after it: those of no lane, as usage's, are never asked for again. */
+int series_known_update(struct series_known *known, struct db *db, struct err *err)
+{
+	int64_t last;
+	if (last_series(db, &last, err))
+		return -1;
+	if (last <= known->last)
+		return 0;
+	if (know_up_to(known, db, last, err))
+		return -1;
+	known->last = last;
+	return 0;
 }
 
 /* ---- rows ---- */
@@ -336,11 +361,11 @@ struct told {
 	uint64_t arms;
 };
 
-/* A stage's arm as a bit; all of many stages share one, and are asked for in vain. */
+_Static_assert((REPORT_STAGES + 1) * 3 <= 64, "a bit for each stage's arm");
+
 static uint64_t arm_bit(const struct series_info *info)
 {
-	const unsigned stage = info->stage < 20 ? info->stage : 20;
-	return UINT64_C(1) << (stage * 3 + (unsigned)info->arm);
+	return info->stage > REPORT_STAGES ? 0 : UINT64_C(1) << (info->stage * 3 + (unsigned)info->arm);
 }
 
 /* The rows of the first time there is. */

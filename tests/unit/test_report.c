@@ -114,6 +114,8 @@ START_TEST(test_report_refuses_what_is_not_one)
 	bad("{" HEAD "\"kind\":\"enter\",\"entries\":[{" ARM "}]}", "slot: missing");
 	bad("{" HEAD "\"kind\":\"enter\",\"slot\":1767225601,\"entries\":[{" ARM "}]}", "multiple");
 	bad("{" HEAD "\"kind\":\"enter\",\"slot\":1767225600,\"entries\":[]}", "entries");
+	bad("{" HEAD "\"kind\":\"enter\",\"slot\":1767225600,\"entries\":[{\"model\":\"assistant\","
+	    "\"rollout\":\"r17\",\"stage\":17,\"arm\":\"candidate\"}]}", "stage");
 	bad("{" HEAD "\"kind\":\"enter\",\"slot\":1767225600,\"entries\":[{\"model\":\"assistant\"}]}", "arm");
 	bad("{" HEAD "\"kind\":\"enter\",\"kind\":\"enter\"}", "duplicate");
 	bad(USAGE(",\"rollout\":\"r1\""), "usage has none");
