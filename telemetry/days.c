@@ -12,10 +12,10 @@ enum {
 	Q_COUNT
 };
 
-/* The next in order of time, and whether it stays: it is of a lane, rollout's rows, read only. */
+/* The next in order of time, and whether it stays: it is of a rollout under way, whose rows are read only. */
 #define NEXT_OF(table)                                                                             \
-	"SELECT c.at, c.series, EXISTS (SELECT 1 FROM series s JOIN lanes l ON l.rollout = s.rollout" \
-	" WHERE s.id = c.series AND l.state IN ('running', 'holding')) FROM " table " c"           \
+	"SELECT c.at, c.series, EXISTS (SELECT 1 FROM series s JOIN rollouts r ON r.id = s.rollout"  \
+	" WHERE s.id = c.series AND r.state = 'active') FROM " table " c"                          \
 	" WHERE (c.at, c.series) > ($at, $series) AND c.at < $before"                              \
 	" ORDER BY c.at, c.series LIMIT 1"
 #define OF_DAY " WHERE series = $series AND at >= $day AND at < $end"

@@ -332,6 +332,9 @@ START_TEST(test_history_sums_are_the_same_once_days_are_folded)
 }
 END_TEST
 
+#define ROLLOUT_UNDER_WAY                                                                          \
+	"INSERT INTO rollouts (id, model, release, channel, state, spec, actor, created, version)" \
+	" VALUES ('r1', 'assistant', '2.0.0', 'stable', 'active', '{}', 'test', 0, 1)"
 #define LANE_THAT_HOLDS                                                                            \
 	"INSERT INTO lanes VALUES ('r1', 'mid', 'stable', 'assistant', '2.0.0', 'holding', 1, 0, 0, ''," \
 	" '1.0.0', '', '{}', '{}', 0, 0, 0, 0, 1, '')"
@@ -343,13 +346,14 @@ START_TEST(test_history_leaves_active_rollouts_as_they_are)
 	house_open(&h, 1);
 	use(&h, REPORT_WINDOW, T0, 10);
 	use(&h, REPORT_USAGE, T0, 10);
+	write_sql(&h, ROLLOUT_UNDER_WAY);
 	write_sql(&h, LANE_THAT_HOLDS);
 	const int64_t before = rows(&h, "SELECT COUNT(*) FROM cells c JOIN series s ON s.id = c.series"
 					" WHERE s.rollout = 'r1'");
 	ck_assert_int_gt(before, 0);
 	ck_assert_uint_gt(fold_all(&h, T0 + DAY, 3), 0);
 	ck_assert_int_eq(rows(&h, "SELECT COUNT(*) FROM cells"), before);
-	write_sql(&h, "UPDATE lanes SET state = 'complete'");
+	write_sql(&h, "UPDATE rollouts SET state = 'complete'");
 	fold_all(&h, T0 + DAY, 3);
 	ck_assert_int_eq(rows(&h, FINE_ROWS), 0);
 	house_close(&h);
@@ -362,6 +366,7 @@ END_TEST
 static void fill_lane(struct house *h)
 {
 	char sql[400];
+	write_sql(h, ROLLOUT_UNDER_WAY);
 	write_sql(h, LANE_THAT_HOLDS);
 	write_sql(h, "INSERT INTO series VALUES (1001, 'stable', 'mid', 'assistant', 'r1', 1, 'control', '',"
 		     " 'window', 'crash'), (1002, 'stable', 'mid', 'assistant', '', 0, '', '', 'usage', 'crash')");
@@ -390,9 +395,9 @@ START_TEST(test_history_folds_step_by_step)
 	ck_assert_int_eq(f.walk.cells.done, f.before);
 	ck_assert_int_eq(f.walk.buckets.done, f.before);
 	ck_assert_int_eq(rows(&h, "SELECT COUNT(*) FROM cells"), OLD_CELLS);
-	/* What comes behind it waits for the day after, and so does a lane that ended. */
+	/* What comes behind it waits for the day after, and so does a rollout that ended. */
 	use(&h, REPORT_USAGE, T0, 1);
-	write_sql(&h, "UPDATE lanes SET state = 'complete'");
+	write_sql(&h, "UPDATE rollouts SET state = 'complete'");
 	house_run(&h, fold, &f);
 	ck_assert_uint_eq(f.folded, 0);
 	f.before += DAY;
