@@ -176,15 +176,17 @@ static int update_mark(struct evidence *e, const struct evidence_source *source,
 	return bad;
 }
 
-/* Whether the lane's stage begins anew; what made it hold is forgotten then, as a replay would not see it. */
+/* Whether the lane's stage begins anew; what made it hold is forgotten then, as a replay would not see it.
+ * Of a lane that is over since is when it ended, and all of it is shown. */
 static bool resumed(struct evidence *e, const struct lane *lane)
 {
-	if (lane->since == e->since && lane->stage == e->stage)
+	const int64_t since = lane_active(lane->state) ? lane->since : lane->started;
+	if (since == e->since && lane->stage == e->stage)
 		return false;
 	if (lane->stage && lane->stage <= e->policy.stage_count)
 		gate_srm_init(&e->stages[lane->stage - 1].srm);
-	silence_from(&e->silence, lane->since);
-	e->since = lane->since;
+	silence_from(&e->silence, since);
+	e->since = since;
 	e->stage = lane->stage;
 	return true;
 }
