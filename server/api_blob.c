@@ -38,26 +38,33 @@ struct answer {
 	struct span span; /* out: what of the body is asked for */
 };
 
+static void lasting(struct reply *reply, const char *etag, const char *cache)
+{
+	reply_header(reply, "ETag", etag);
+	reply_header(reply, "Cache-Control", cache);
+}
+
 /* Decide the code and add the headers; 304 and 416 are answered entirely. */
 static void answer_decide(struct answer *answer, const struct request *rq, struct reply *reply)
 {
 	char text[80];
 
-	reply_header(reply, "ETag", answer->etag);
-	reply_header(reply, "Cache-Control", answer->cache);
 	answer->span = (struct span){.at = 0, .len = answer->length};
 	answer->code = 200;
+	reply_header(reply, "Accept-Ranges", "bytes");
 	if (etag_listed(request_header(rq, "If-None-Match"), answer->etag)) {
 		answer->code = 304;
+		lasting(reply, answer->etag, answer->cache);
 		reply_empty(reply, 304);
 		return;
 	}
-	reply_header(reply, "Accept-Ranges", "bytes");
 	switch (range_parse(request_header(rq, "Range"), request_header(rq, "If-Range"),
 			    answer->etag, answer->length, &answer->span)) {
 	case RANGE_WHOLE:
+		lasting(reply, answer->etag, answer->cache);
 		return;
 	case RANGE_PART:
+		lasting(reply, answer->etag, answer->cache);
 		answer->code = 206;
 		snprintf(text, sizeof(text), "bytes %lld-%lld/%lld", (long long)answer->span.at,
 			 (long long)(answer->span.at + answer->span.len - 1),
@@ -65,6 +72,7 @@ static void answer_decide(struct answer *answer, const struct request *rq, struc
 		break;
 	case RANGE_IMPOSSIBLE:
 		answer->code = 416;
+		reply_header(reply, "Cache-Control", "no-store");
 		reply_empty(reply, 416);
 		snprintf(text, sizeof(text), "bytes */%lld", (long long)answer->length);
 		break;
@@ -286,18 +294,29 @@ static void feed_over(void *cls)
 	unpack_free(cls);
 }
 
-/* Whether Accept-Encoding takes zstd: named without q=0. */
+/* The weight of a coding's parameters, ";q=0.5"; 1 without one. */
+static double weight_of(const char *params, const char *end)
+{
+	for (const char *at = params; at < end; at++) {
+		at += strspn(at, "; ");
+		if (strncasecmp(at, "q=", 2) == 0)
+			return strtod(at + 2, NULL);
+		at += strcspn(at, ";,");
+	}
+	return 1;
+}
+
+/* Whether Accept-Encoding takes zstd: it is listed, and its weight is not 0. */
 static bool takes_zstd(const char *accepted)
 {
-	const char *at = accepted ? strcasestr(accepted, "zstd") : NULL;
-
-	if (!at)
-		return false;
-	at += 4 + strspn(at + 4, " ");
-	if (*at != ';')
-		return *at == '\0' || *at == ',';
-	at += 1 + strspn(at + 1, " ");
-	return strncasecmp(at, "q=0", 3) != 0 || strtod(at + 2, NULL) > 0;
+	for (const char *at = accepted; at && *at; at += *at == ',') {
+		at += strspn(at, " \t");
+		const size_t name = strcspn(at, " \t;,"), all = strcspn(at, ",");
+		if (name == 4 && strncasecmp(at, "zstd", 4) == 0)
+			return weight_of(at + name, at + all) > 0;
+		at += all;
+	}
+	return false;
 }
 
 static int zstd_reply(struct request *rq, struct reply *reply, struct unpack *unpack,
@@ -311,8 +330,7 @@ static int zstd_reply(struct request *rq, struct reply *reply, struct unpack *un
 	char etag[ETAG_MAX];
 
 	snprintf(etag, sizeof(etag), "\"%s-zstd\"", hex);
-	reply_header(reply, "ETag", etag);
-	reply_header(reply, "Cache-Control", FOREVER);
+	lasting(reply, etag, FOREVER);
 	reply_header(reply, "Vary", "Accept-Encoding");
 	if (etag_listed(request_header(rq, "If-None-Match"), etag)) {
 		unpack_free(unpack);

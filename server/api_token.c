@@ -43,6 +43,9 @@ int api_token_create(struct request *rq, struct reply *reply, struct err *err)
 	if (role_parse(&c.spec.role, role))
 		return err_set(err, ERR_INVALID,
 			       "role: must be viewer, publisher, operator, admin or relay");
+	if (models && c.spec.role == ROLE_ADMIN)
+		return err_set(err, ERR_INVALID,
+			       "models: an admin is for all models; make an operator or publisher for some");
 	c.spec.models = models;
 	if (write_run(rq, "token.create", c.spec.name, body, create, &c, err))
 		return -1;

@@ -163,7 +163,7 @@ static int variant_digests(struct request *rq, const char *text, struct taking_b
 	struct variant_ref ref;
 	struct manifest_variant *list;
 	unsigned count;
-	if (variant_parse(&ref, text, rq->arena, err) ||
+	if (variant_parse(&ref, text, rq->arena, err) || request_may(rq, ref.model, err) ||
 	    catalog_variants(rq->db, ref.model, ref.release, &ref.tier, 1, false, rq->arena, &list,
 			     &count, err))
 		return -1;
@@ -196,6 +196,9 @@ int api_revocation_create(struct request *rq, struct reply *reply, struct err *e
 	if (given == (variant != NULL))
 		return err_set(err, ERR_INVALID,
 			       "digest: give either a digest or a variant (model@release/tier)");
+	if (given && rq->who.models)
+		return err_set(err, ERR_DENIED,
+			       "digest: it may be any model's; a token for some names a variant of theirs");
 	t.digests = &digest;
 	t.what = variant ? variant : "digest";
 	if ((variant && variant_digests(rq, variant, &t, err)) ||

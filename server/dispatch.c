@@ -108,7 +108,8 @@ static int handler_once(struct exchange *x, struct err *err)
 	struct auth *auth = x->loop->app->auth;
 	int result;
 
-	if (!key || x->route->body == BODY_SPOOL || x->rq.who.role == ROLE_ANYONE)
+	if (!key || x->route->body == BODY_SPOOL || x->route->secret ||
+	    x->rq.who.role == ROLE_ANYONE)
 		return handler_run(x, err);
 	if (!*key || strlen(key) > KEY_MAX)
 		return err_set(err, ERR_INVALID, "Idempotency-Key: 1 to %d bytes", KEY_MAX);

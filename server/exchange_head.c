@@ -43,31 +43,45 @@ bool exchange_network(const struct exchange *x, struct network *ret_network)
 	return client_network(proxies, info->client_addr, forwarded, ret_network);
 }
 
-static enum MHD_Result count_lengths(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+#define TOKEN_CHARS /* of a header's name; RFC 9110 section 5.6.2 */ \
+	"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+struct names {
+	unsigned lengths; /* how many are Content-Length */
+	bool broken;	  /* one is no token */
+};
+
+static enum MHD_Result look_at_name(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
 {
+	struct names *names = cls;
+
 	(void)kind;
 	(void)value;
-	if (strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0)
-		++*(int *)cls;
+	names->lengths += strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+	names->broken |= !*key || key[strspn(key, TOKEN_CHARS)];
 	return MHD_YES;
 }
 
-/* What the library lets pass though a proxy may read it otherwise (RFC 9112 section 6.3): two
- * lengths, or a length beside an encoding.  *ret_len: -1 when chunked, 0 without a body. */
+/* What the library lets pass though a proxy may read it otherwise (RFC 9112 sections 5.1 and 6.3): a space
+ * before a colon, two lengths, a length beside an encoding, another encoding than chunked.  *ret_len: -1
+ * when chunked, or nobody knows where the body ends, 0 without one. */
 static int length_read(struct exchange *x, int64_t *ret_len, struct err *err)
 {
 	const char *length = exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	const char *encoding = exchange_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-	int lengths = 0;
+	struct names names = {0};
 
-	*ret_len = encoding ? -1 : 0;
-	if (!length)
-		return 0;
-	MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_lengths, &lengths);
-	if (encoding || lengths > 1 || strspn(length, "0123456789") != strlen(length) ||
-	    strlen(length) > 18)
+	*ret_len = -1;
+	MHD_get_connection_values(x->connection, MHD_HEADER_KIND, look_at_name, &names);
+	if (names.broken)
+		return err_set(err, ERR_INVALID, "a header's name has a character that none may have");
+	if (encoding && strcasecmp(encoding, "chunked") != 0)
+		return err_set(err, ERR_INVALID, "Transfer-Encoding: only chunked is taken");
+	if (length && (encoding || names.lengths > 1 || !*length || strlen(length) > 18 ||
+		       length[strspn(length, "0123456789")]))
 		return err_set(err, ERR_INVALID, "send one Content-Length, or Transfer-Encoding");
-	*ret_len = strtoll(length, NULL, 10);
+	if (!encoding)
+		*ret_len = length ? strtoll(length, NULL, 10) : 0;
 	return 0;
 }
 
@@ -105,13 +119,18 @@ static int find_route(struct exchange *x, struct err *err)
 	return err_set(err, ERR_INVALID, "this path takes %s", allow);
 }
 
-/* {model} in a path is checked against the token's scope. */
+/* What a token for some models may not do; {model} in a path is checked against them. */
 static int scope_check(const struct exchange *x, struct err *err)
 {
 	const char *at = strstr(x->route->pattern, "{model}");
 	unsigned place = 0;
 
-	if (!at || !x->rq.who.models)
+	if (!x->rq.who.models)
+		return 0;
+	if (x->route->all_models)
+		return err_set(err, ERR_DENIED,
+			       "this concerns all models: ask with a token that is for all");
+	if (!at)
 		return 0;
 	for (const char *p = x->route->pattern; p < at; p++)
 		place += *p == '{';

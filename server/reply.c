@@ -33,11 +33,16 @@ static void body_drop(struct reply *reply)
 	reply->type = NULL;
 }
 
+static void headers_drop(struct reply *reply)
+{
+	while (reply->header_count)
+		free(reply->headers[--reply->header_count].value);
+}
+
 void reply_done(struct reply *reply)
 {
 	body_drop(reply);
-	for (unsigned i = 0; i < reply->header_count; i++)
-		free(reply->headers[i].value);
+	headers_drop(reply);
 	reply_init(reply);
 }
 
@@ -203,6 +208,7 @@ static void problem_fill(struct reply *reply, unsigned code, const char *name, c
 	if (problem)
 		text = json_text(problem);
 	json_decref(problem);
+	headers_drop(reply); /* they were of an answer that is not given */
 	reply_take(reply, code, text ? "application/problem+json" : NULL, text,
 		   text ? strlen(text) : 0);
 }

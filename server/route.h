@@ -44,6 +44,8 @@ struct route {
 	int (*begin)(struct request *rq, int *ret_fd, int64_t *max_body, struct err *err);
 	enum where where;
 	unsigned listeners; /* LISTENER_... bits; 0: LISTENER_ADMIN */
+	bool all_models; /* what concerns all models: refused to a token that is for some */
+	bool secret;	 /* its answer is told once, and kept for no Idempotency-Key */
 	const char *summary; /* the sentence of openapi.yaml */
 };
 

@@ -34,6 +34,27 @@ TOKEN=$(sed 's/.*"token": *"\([^"]*\)".*/\1/' "$WORK/brief")
 refused 401 "expired" GET $api/models
 TOKEN=$saved
 
+# A token for some models does nothing that concerns others, whatever its role; its secret is kept nowhere.
+ctl -q model create other
+synth --tier q8_0 "$WORK" two
+ctl -q push "$WORK/two-q8_0.gguf" --release other@1.0.0 --tier q8_0 >/dev/null
+refused 400 "models: an admin is for all" POST $api/tokens -H "$json" \
+	-d '{"name":"evil","role":"admin","models":["assistant"]}'
+for n in 1 2; do
+	http POST $api/tokens -H "$json" -H 'Idempotency-Key: once' \
+		-d '{"name":"some","role":"operator","models":["assistant"]}' >"$WORK/some.$n"
+done
+! cmp -s "$WORK/some.1" "$WORK/some.2" || fail "a token's secret is told again: $(cat "$WORK/some.2")"
+TOKEN=$(sed 's/.*"token": *"\([^"]*\)".*/\1/' "$WORK/some.1")
+refused 403 "concerns all models" POST $api/channels -H "$json" -d '{"name":"mine"}'
+refused 403 "concerns all models" PUT $api/classes/default -H "$json" -d '{}'
+for variant in other@1.0.0/q8_0 other@9.0.0/q8_0; do
+	refused 403 "model other: this token is not for it" POST $api/revocations -H "$json" -d '{"variant":"'$variant'"}'
+done
+refused 403 "a variant of theirs" POST $api/revocations -H "$json" \
+	-d '{"digest":"'"$(sha256sum "$WORK/two-q8_0.gguf" | cut -d' ' -f1)"'"}'
+TOKEN=$saved
+
 # The command tells where the token was looked for, and how to have one; never the token.
 bare() { env -u FLOTILLA_TOKEN_FILE HOME="$WORK" XDG_CONFIG_HOME= "$BIN/flotilla" --server "$ADMIN" "$@"; }
 kept() { # the file of the token: what was said has not a word of it.

@@ -80,7 +80,11 @@ static int append(struct request *rq, struct reply *reply, struct err *err)
 
 static int fails(struct request *rq, struct reply *reply, struct err *err)
 {
-	(void)reply;
+	if (strcmp(rq->params[0], "late") == 0) {
+		reply_header(reply, "Cache-Control", "public, max-age=31536000, immutable");
+		reply_header(reply, "Content-Encoding", "zstd");
+		return err_set(err, ERR_BUSY, "not now");
+	}
 	if (strcmp(rq->params[0], "stale") == 0)
 		return err_set(err, ERR_STALE, "changed meanwhile: read it again");
 	return err_set(err, ERR_CORRUPT, "secret inside");
@@ -488,6 +492,16 @@ START_TEST(test_request_problems)
 }
 END_TEST
 
+/* What a cache would keep for a year. */
+START_TEST(test_request_problems_keep_no_header_of_another_answer)
+{
+	ck_assert_int_eq(ask("GET", "/fails/late", NULL, 0, NULL), 503);
+	ck_assert(!strcasestr(head.data, "Cache-Control") && !strcasestr(head.data, "Content-Encoding"));
+	ck_assert_ptr_nonnull(strcasestr(head.data, "Retry-After"));
+	forget();
+}
+END_TEST
+
 START_TEST(test_request_if_match)
 {
 	ck_assert_int_eq(ask("GET", "/match", NULL, 0, NULL), 428);
@@ -600,6 +614,31 @@ START_TEST(test_request_fed_answer)
 }
 END_TEST
 
+/* Refused, the connection closed: what a proxy may take for a body is not taken for a request. */
+static void nothing_hidden(const char *header)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "POST /loop HTTP/1.1\r\nHost: x\r\n%s\r\n\r\nGET /later HTTP/1.1\r\nHost: x\r\n"
+		 "Connection: close\r\n\r\n",
+		 header);
+	const char *got = RAW(text);
+	ck_assert_msg(strncmp(got, "HTTP/1.1 400", 12) == 0 && !strstr(got + 12, "HTTP/1.1"),
+		      "%s: %s", header, got);
+}
+
+START_TEST(test_request_nothing_hides_behind_a_refusal)
+{
+	nothing_hidden("Content-Length: 0\r\nContent-Length: 60");
+	nothing_hidden("Content-Length : 60");
+	nothing_hidden("Transfer-Encoding : chunked");
+	nothing_hidden("Transfer-Encoding: xchunked");
+	nothing_hidden("Transfer-Encoding: identity");
+	nothing_hidden("A b: c");
+}
+END_TEST
+
 START_TEST(test_request_ambiguous_lengths_are_refused)
 {
 	const char *got = RAW("POST /loop HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
@@ -707,6 +746,8 @@ int main(void)
 	tcase_add_test(tcase, test_request_not_modified_has_no_body);
 	tcase_add_test(tcase, test_request_fed_answer);
 	tcase_add_test(tcase, test_request_ambiguous_lengths_are_refused);
+	tcase_add_test(tcase, test_request_nothing_hides_behind_a_refusal);
+	tcase_add_test(tcase, test_request_problems_keep_no_header_of_another_answer);
 	tcase_add_test(tcase, test_request_connection_is_kept);
 	tcase_add_test(tcase, test_request_slow_heads_are_swept);
 	tcase_add_test(tcase, test_request_port_in_use_names_the_remedy);
