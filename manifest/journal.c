@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define ENTRY_MAX (1 << 20)
+#define KEPT_MAX ((size_t)32768) /* bytes of what was sent; a page of the log is read whole */
 
 enum {
 	Q_EVENT_PUT, Q_EVENT_LIST, Q_EVENT_COUNT, Q_EVENT_EVIDENCE, Q_AUDIT_PUT, Q_AUDIT_LIST, Q_AUDIT_LAST,
@@ -188,11 +189,25 @@ static int insert_row(struct db *db, const struct row *row, struct err *err)
 	return stmt_run(q, err);
 }
 
+/* What an entry keeps of its data: all of it, or of what is long how long it is, and its digest. */
+static char *kept_text(const json_t *data)
+{
+	struct digest digest;
+	char *text = data_text(data), hex[DIGEST_HEX];
+	if (!text || strlen(text) <= KEPT_MAX)
+		return text;
+	digest_of(&digest, text, strlen(text));
+	digest_hex(&digest, hex);
+	json_auto_t *instead = json_pack("{s:I, s:s}", "bytes", (json_int_t)strlen(text), "sha256", hex);
+	free(text);
+	return instead ? data_text(instead) : NULL;
+}
+
 int journal_audit(struct db *db, const struct journal_entry *entry, struct err *err)
 {
 	struct row row = {.t = entry->t, .actor = entry->actor, .action = entry->action,
 			  .resource = entry->resource, .request = entry->request};
-	char *data = data_text(entry->data);
+	char *data = kept_text(entry->data);
 	if (!data)
 		return err_nomem(err);
 	row.data = data;

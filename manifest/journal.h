@@ -41,6 +41,7 @@ struct journal_entry {
 	const char *request;		       /* request id; "" none */
 	json_t *data;			       /* borrowed; NULL: {} */
 };
+/* Of data beyond 32 KiB its length and SHA-256 are kept. */
 int journal_audit(struct db *db, const struct journal_entry *entry, struct err *err) CHECKED;
 int journal_audits(struct db *db, int64_t after, int64_t limit, json_t **ret_items,
 		   struct err *err) CHECKED;

@@ -101,11 +101,15 @@ int api_audit_list(struct request *rq, struct reply *reply, struct err *err)
 static int read_filters(struct request *rq, struct census_query *query, struct err *err)
 {
 	query->min_cohort = rq->app->config->min_cohort;
-	return request_query_text(rq, "channel", &query->channel, err) ||
-			       request_query_text(rq, "class", &query->class, err) ||
-			       request_query_text(rq, "model", &query->model, err)
-		       ? -1
-		       : 0;
+	if (request_query_text(rq, "channel", &query->channel, err) ||
+	    request_query_text(rq, "class", &query->class, err) ||
+	    request_query_text(rq, "model", &query->model, err))
+		return -1;
+	if (!rq->who.models)
+		return 0;
+	return query->model ? request_may(rq, query->model, err)
+			    : err_set(err, ERR_DENIED,
+				      "model: name one; this token is for some models only");
 }
 
 /* The last days whole days up to and with day. */

@@ -11,6 +11,24 @@
 
 #define ARENA_MAX (4 * 1024 * 1024)
 #define KEY_MAX 128 /* bytes of an Idempotency-Key */
+#define DEPTH_MAX 32u /* of JSON within JSON: what is kept must be readable again, deeper inside an answer */
+
+static bool shallow(json_t *value, unsigned depth)
+{
+	const char *key;
+	json_t *item;
+	size_t i;
+
+	if (!depth)
+		return false;
+	json_object_foreach (value, key, item)
+		if (!shallow(item, depth - 1))
+			return false;
+	json_array_foreach (value, i, item)
+		if (!shallow(item, depth - 1))
+			return false;
+	return true;
+}
 
 static int body_parse(struct exchange *x, struct err *err)
 {
@@ -25,6 +43,8 @@ static int body_parse(struct exchange *x, struct err *err)
 		return -1;
 	if (!json_is_object(x->rq.body))
 		return err_set(err, ERR_INVALID, "body: send a JSON object");
+	if (!shallow(x->rq.body, DEPTH_MAX))
+		return err_set(err, ERR_INVALID, "body: it is nested more than %u deep", DEPTH_MAX);
 	return 0;
 }
 

@@ -17,6 +17,8 @@ refused 400 "name: must be a name" POST $api/models -H "$json" -d '{"name":"Gran
 refused 409 "exists" POST $api/models -H "$json" -d '{"name":"assistant"}'
 head -c 2000000 /dev/zero | tr '\0' ' ' >"$WORK/spaces"
 refused 413 "" POST $api/models -H "$json" --data-binary @"$WORK/spaces"
+deep=$(printf '%040d' 0 | sed 's/0/[/g')$(printf '%040d' 0 | sed 's/0/]/g')
+refused 400 "nested more than 32 deep" POST $api/models -H "$json" -d '{"name":"x","more":'"$deep"'}'
 refused 404 "" GET $api/no/such/route
 refused 405 "" DELETE $api/models
 

@@ -645,6 +645,40 @@ START_TEST(test_act_every_call_of_superseding_fails_once)
 }
 END_TEST
 
+/* ---- the audit log ---- */
+
+static int note_much(struct db *db, void *arg, struct err *err)
+{
+	struct scene *s = arg;
+	char text[40001];
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = 0;
+	json_auto_t *data = json_pack("{s:s}", "text", text);
+	const struct journal_entry entry = {.t = 1, .actor = "test", .action = "much",
+					    .resource = s->id, .request = "", .data = data};
+	return journal_audit(db, &entry, err);
+}
+
+/* A page of it is read whole: nobody fills it with what was sent. */
+START_TEST(test_act_the_audit_log_keeps_digests_of_what_is_long)
+{
+	struct scene s;
+	struct err err;
+	json_t *items;
+	int64_t rows;
+	open_scene(&s);
+	must(&s, note_much);
+	ck_assert(!journal_audits(s.house.db, 0, 1000, &items, &err));
+	const json_t *last = json_array_get(items, json_array_size(items) - 1);
+	const json_t *data = json_object_get(last, "data");
+	ck_assert_int_eq(json_integer_value(json_object_get(data, "bytes")), 40011);
+	ck_assert_uint_eq(json_string_length(json_object_get(data, "sha256")), 64);
+	ck_assert_msg(!journal_verify(s.house.db, &rows, &err), "%s", err.text);
+	json_decref(items);
+	close_scene(&s);
+}
+END_TEST
+
 /* ---- what is undone ---- */
 
 /* Whether a report of the lane counts. */
@@ -723,6 +757,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
+		test_act_the_audit_log_keeps_digests_of_what_is_long,
 		test_act_what_is_undone_has_ended_nothing,
 		test_act_lanes_that_are_over_close_no_more,
 		test_act_a_busy_class_is_refused_with_a_remedy,
