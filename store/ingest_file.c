@@ -122,7 +122,7 @@ static int rehash_all(struct rehash *rehash, struct digest *ret_sha256, struct e
 	for (uint32_t i = 0; i < rehash->recipe->count; i++)
 		if (rehash_chunk(rehash, i, err) < 0) {
 			/* These bytes were right when they came. */
-			if (err->status == ERR_INVALID || err->status == ERR_NOT_FOUND)
+			if (err->status == ERR_INVALID)
 				err->status = ERR_CORRUPT;
 			return err_in(err, "chunk %u", i);
 		}

@@ -23,8 +23,8 @@ int ingest_collected(const char *what, bool *again, struct err *err);
 /* The map of recipe, named name, from the rows; ERR_CONFLICT when chunks are not stored. */
 int ingest_layout(struct db *db, const struct recipe *recipe, const struct digest *name,
 		  const struct map *places, struct chunkmap **ret_map, struct err *err) CHECKED;
-/* Decode and hash recipe's file: ERR_UNTRUSTED when it is not what the recipe states, ERR_CORRUPT
- * when a pack of map is gone or damaged. */
+/* Decode and hash recipe's file: ERR_UNTRUSTED when it is not what the recipe states, ERR_CORRUPT when a
+ * pack of map is damaged, ERR_NOT_FOUND when one is gone. */
 int ingest_check_file(struct blobs *blobs, const struct recipe *recipe, const struct chunkmap *map,
 		      struct err *err) CHECKED;
 

@@ -141,14 +141,19 @@ static int recipe_again(struct blobs *blobs, struct db *db, const struct taking 
 	return 1;
 }
 
-/* Whether the error is because a pack went, although it was wanted: the grace is very short. */
+/* Whether the error is because a pack went, although it was wanted: the grace is very short.  Somebody may have
+ * brought it again by now: a file that was not there is looked for once more before it is called lost. */
 static int check_failed(struct db *db, const struct chunkmap *map, bool *again, struct err *err)
 {
+	const bool lost = err->status == ERR_NOT_FOUND;
 	struct err why;
 
+	if (lost)
+		err->status = ERR_CORRUPT;
 	for (uint32_t i = 0; err->status == ERR_CORRUPT && i < map->pack_count; i++)
 		if (inventory_pack(db, &map->packs[i].digest, &why) == 0)
 			return ingest_collected("recipe: a pack", again, err);
+	*again = lost;
 	return -1;
 }
 
