@@ -178,9 +178,12 @@ static int keys_export(struct cli *cli, const struct args *args)
 	code = write_file(args->positional[0], file);
 	if (!code)
 		cli_say(cli, "%s: %zu roots%s await a signature; take it to the offline machine: "
-			     "flotilla keys sign-root %s --root DIR",
+			     "%sflotilla keys sign-root %s --root DIR",
 			args->positional[0], json_array_size(json_object_get(file, "repos")),
-			json_object_get(file, "index") ? " and the index" : "", args->positional[0]);
+			json_object_get(file, "index") ? " and the index" : "",
+			holders > 1 ? "each holder says flotilla keys derive, then "
+				      "threshold of them " : "",
+			args->positional[0]);
 	return code;
 }
 

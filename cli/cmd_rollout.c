@@ -260,7 +260,7 @@ const struct command rollout_commands[ROLLOUT_COMMANDS] = {
 	 gates_options, COUNT_OF(gates_options), rollout_gates},
 	{"rollout", "events", "ID", 1, 1, "Show what happened, when, by whom and why", NULL, NULL, 0,
 	 rollout_events},
-	DO("pause", "Hold lanes: no device enters, none is taken back", NULL),
+	DO("pause", "Hold lanes: no device enters; gates still take them back", NULL),
 	DO("resume", "Let held lanes go on", NULL),
 	DO("advance", "Go to the next stage now, whatever the evidence", NULL),
 	DO("approve", "Let a lane that waits for approval enter its next stage", NULL),

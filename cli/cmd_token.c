@@ -13,7 +13,7 @@ static int token_create(struct cli *cli, const struct args *args)
 	const char *role = args_text(args, "role");
 	json_auto_t *reply = NULL;
 	if (!role)
-		return cli_usage("--role is missing: viewer, publisher, operator or admin");
+		return cli_usage("--role is missing: viewer, publisher, operator, admin or relay");
 	if (args_int(args, "days", 1, 3650, 0, &days) ||
 	    args_int(args, "quota-bytes", 1, (int64_t)1 << 53, 0, &quota) ||
 	    args_int(args, "uploads", 1, 10000, 0, &uploads))

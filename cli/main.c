@@ -348,6 +348,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	static char asked[] = "--help";
 	struct cli *cli = &the_cli;
 	signal(SIGPIPE, SIG_IGN);
 	if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT))
@@ -357,6 +358,10 @@ int main(int argc, char **argv)
 	read_environment(cli);
 	if (argc < 2)
 		return help(stderr, EXIT_USAGE);
+	if (!strcmp(argv[1], "help") && argc > 2) { /* help COMMAND: as COMMAND --help */
+		memmove(&argv[1], &argv[2], ((size_t)argc - 2) * sizeof(*argv));
+		argv[argc - 1] = asked;
+	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
 		return help(stdout, EXIT_DONE);
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "version")) {

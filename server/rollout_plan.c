@@ -165,8 +165,8 @@ static int warn_traffic(struct planner *p, const struct forecast *f)
 	if (f->counted && (told > counted * ODD || counted > told * ODD))
 		return warn(p, class, "estimate",
 			    "the census counts %.0f devices a day, the class says %.0f: margins follow"
-			    " what the class says (flotilla class set %s --devices %.0f)",
-			    counted, told, class, counted);
+			    " what the class says (echo '{\"devices\": %.0f}' | flotilla class set %s -)",
+			    counted, told, counted, class);
 	return 0;
 }
 
