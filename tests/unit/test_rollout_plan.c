@@ -143,7 +143,7 @@ START_TEST(test_rollout_plan_counts_what_was_active)
 	ck_assert_ptr_null(warned(&s, "flagship", "baseline"));
 	ck_assert_ptr_null(warned(&s, "flagship", "forecast"));
 	/* The class says 1,200. */
-	ck_assert_ptr_nonnull(strstr(warned(&s, "flagship", "estimate"), "--devices 22000"));
+	ck_assert_ptr_nonnull(strstr(warned(&s, "flagship", "estimate"), "\"devices\": 22000"));
 	close_scene(&s);
 }
 END_TEST
