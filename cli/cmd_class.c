@@ -111,7 +111,8 @@ static void warn_of_tiers(const struct cli *cli, const json_t *class)
 	size_t i;
 	const json_t *tier;
 	json_array_foreach (json_object_get(class, "unknown_tiers"), i, tier)
-		cli_say(cli, "warning: no release has a tier %s yet; devices are offered the list's others, if there are",
+		cli_say(cli, "warning: no release has a tier %s yet; devices are offered the others of the"
+			     " list, if it has any",
 			json_string_value(tier));
 }
 

@@ -73,7 +73,7 @@ static int note_alive(struct db *db, void *arg, struct err *err)
 	return outages_alive(db, clock_s(e->options.clock), err);
 }
 
-/* By itself: whoever cannot sign is alive. */
+/* By itself: who cannot sign is alive, and who cannot note that may sign. */
 static int live(struct engine *e, struct err *err)
 {
 	const int64_t now = clock_s(e->options.clock);
@@ -109,8 +109,6 @@ static int keep_house(struct engine *e, struct err *err)
 {
 	const int64_t now = clock_monotonic_ms();
 	struct upkeep u = {.engine = e};
-	if (live(e, err))
-		return -1;
 	if (now - e->signed_ms >= SIGN_EVERY_MS) {
 		e->signed_ms = now;
 		do {
@@ -160,6 +158,8 @@ static void tick(struct engine *e)
 	struct failures failures = {.told = start >= e->tell_ms};
 	e->looked = clock_s(e->options.clock);
 	if (move_lanes(e, &failures, &err))
+		engine_note_failure(&failures, &err);
+	if (live(e, &err))
 		engine_note_failure(&failures, &err);
 	if (keep_house(e, &err)) /* whatever became of the lanes: what is not signed anew expires */
 		engine_note_failure(&failures, &err);

@@ -38,6 +38,7 @@ struct answer {
 	struct span span; /* out: what of the body is asked for */
 };
 
+/* What is an answer for as long as cache says; a 416 is none. */
 static void lasting(struct reply *reply, const char *etag, const char *cache)
 {
 	reply_header(reply, "ETag", etag);

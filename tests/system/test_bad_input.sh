@@ -53,6 +53,10 @@ refused 403 "concerns all models" PUT $api/classes/default -H "$json" -d '{}'
 for variant in other@1.0.0/q8_0 other@9.0.0/q8_0; do
 	refused 403 "model other: this token is not for it" POST $api/revocations -H "$json" -d '{"variant":"'$variant'"}'
 done
+refused 403 "name one" GET $api/fleet/census
+refused 403 "model other: this token is not for it" GET "$api/fleet/census?model=other"
+http GET "$api/fleet/census?model=assistant" >/dev/null
+[ "$(status)" = 200 ] || fail "its own model's census is refused"
 refused 403 "a variant of theirs" POST $api/revocations -H "$json" \
 	-d '{"digest":"'"$(sha256sum "$WORK/two-q8_0.gguf" | cut -d' ' -f1)"'"}'
 TOKEN=$saved

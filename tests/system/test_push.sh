@@ -83,6 +83,8 @@ curl -fsS "$blob" | cmp - "$file" || fail "the blob differs"
 curl -fsS -H 'Range: bytes=1000-1999' "$blob" >"$WORK/range"
 dd if="$file" bs=1 skip=1000 count=1000 2>/dev/null | cmp - "$WORK/range" || fail "the range differs"
 [ "$(curl -s -o /dev/null -w '%{http_code}' -H 'Range: bytes=99999999-' "$blob")" = 416 ] || fail "no 416"
+curl -s -o /dev/null -D "$WORK/head" -H 'Range: bytes=99999999-' "$blob"
+grep -qi '^cache-control: no-store' "$WORK/head" || fail "a 416 may be kept: $(cat "$WORK/head")"
 etag=$(curl -fsSI "$blob" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p')
 [ "$(curl -s -o /dev/null -w '%{http_code}' -H "If-None-Match: $etag" "$blob")" = 304 ] || fail "no 304"
 curl -fsS -H 'Accept-Encoding: zstd' -D "$WORK/head" -o "$WORK/z" "$blob"
@@ -91,6 +93,12 @@ if grep -qi '^content-encoding: zstd' "$WORK/head"; then
 else
 	cmp "$WORK/z" "$file" || fail "identity differs"
 fi
+
+for takes in x-zstd notzstd 'zstd;q=0' 'zstd;foo=1;q=0' 'gzip, zstd;q=0.0'; do
+	curl -fsS -H "Accept-Encoding: $takes" "$blob" | cmp - "$file" || fail "$takes was answered with zstd"
+done
+curl -fsS -H 'Accept-Encoding: gzip;q=0, zstd;q=0.5' -D "$WORK/head" -o /dev/null "$blob"
+grep -qi '^content-encoding: zstd' "$WORK/head" || fail "zstd was asked for: $(cat "$WORK/head")"
 
 # A pack that the kernel sends, whole and in parts, is the file that lies there; without a body none.
 head -c 3000000 /dev/urandom >"$WORK/noise.bin"
